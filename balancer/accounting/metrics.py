@@ -1,0 +1,229 @@
+"""Prometheus metrics of the balancer. The only module that knows prometheus_client.
+
+Requests are added up in plain numbers, and made into samples when somebody scrapes: counting costs a request
+a microsecond or two. Label values are bounded whatever clients send: models that nobody serves, and routes that
+nobody knows, fold into `other`. Bucket edges are vLLM's own (vllm/v1/metrics/loggers.py), so panels line up.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from balancer import __version__
+from balancer.accounting.record import Record
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.types import Health
+
+_TTFT_EDGES = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
+)  # fmt: skip
+_DURATION_EDGES = (
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
+)  # fmt: skip
+
+OTHER = "other"
+
+
+class Histogram:
+    """Counts by bucket; `edges` are upper bounds, inclusive, as Prometheus has them."""
+
+    __slots__ = ("_counts", "_edges", "_sum")
+
+    def __init__(self, edges: tuple[float, ...]) -> None:
+        self._edges = edges
+        self._counts = [0] * (len(edges) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._edges, value)] += 1
+        self._sum += value
+
+    def samples(self) -> tuple[list[tuple[str, float]], float]:
+        """Cumulative buckets and sum."""
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for edge, count in zip((*map(str, self._edges), "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((edge, total))
+        return buckets, self._sum
+
+
+@dataclass(slots=True)
+class _ModelSeries:
+    ttft: Histogram = field(default_factory=lambda: Histogram(_TTFT_EDGES))
+    duration: Histogram = field(default_factory=lambda: Histogram(_DURATION_EDGES))
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    matched_tokens: int = 0
+
+
+class Metrics(Collector):
+    def __init__(self, fleet: Fleet, policy: str) -> None:
+        self._fleet = fleet
+        self._policy = policy
+        self._requests: Counter[tuple[str, str, int, str]] = Counter()
+        self._models: dict[str, _ModelSeries] = {}
+        self._decisions: Counter[tuple[str, str]] = Counter()
+        self._attempts: Counter[tuple[str, str]] = Counter()
+        self._engine_failures: Counter[tuple[str, str]] = Counter()
+        self._served: frozenset[str] = frozenset()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def add(self, record: Record) -> None:
+        """Count a request that has ended."""
+        model = self._label(record.model)
+        self._requests[record.path, model, record.status, record.ended_by] += 1
+        series = self._models.get(model)
+        if series is None:
+            series = self._models[model] = _ModelSeries()
+        if record.status == 200:
+            series.duration.observe(record.ended_at - record.arrived_at)
+            if record.token_at is not None:
+                series.ttft.observe(record.token_at - record.arrived_at)
+        usage = record.usage
+        if usage is not None:
+            series.prompt_tokens += usage.prompt_tokens
+            series.output_tokens += usage.output_tokens
+            series.cached_tokens += usage.cached_tokens or 0
+        series.matched_tokens += record.matched_tokens
+
+    def decided(self, replica: str, reason: str) -> None:
+        self._decisions[replica, reason] += 1
+
+    def attempted(self, replica: str, outcome: str) -> None:
+        self._attempts[replica, outcome] += 1
+
+    def observer_failed(self, observer: str, replica: str) -> None:
+        self._engine_failures[observer, replica] += 1
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The page, and its content type by what the scraper accepts."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "balancer_build", "Version and policy.", {"version": __version__, "policy": self._policy}
+        )
+        yield from self._collect_requests()
+        yield from self._collect_replicas()
+
+    def _collect_requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "balancer_requests",
+            "Requests that have ended, by route, model, status told to the client (499: it left) and who ended them.",
+            labels=("route", "model_name", "code", "ended_by"),
+        )
+        for (path, model, status, ended_by), count in self._requests.items():
+            requests.add_metric((path, model, str(status), ended_by), count)
+        yield requests
+        ttft = HistogramMetricFamily(
+            "balancer_time_to_first_token_seconds",
+            "From the arrival of a streaming request to its first generated token.",
+            labels=("model_name",),
+        )
+        duration = HistogramMetricFamily(
+            "balancer_request_duration_seconds",
+            "From the arrival of a request to the end of its answer (200 only).",
+            labels=("model_name",),
+        )
+        tokens = CounterMetricFamily(
+            "balancer_tokens",
+            "Tokens by kind: prompt, cached and output as the replicas' usage told, matched as the index believed.",
+            labels=("model_name", "kind"),
+        )
+        for model, series in self._models.items():
+            ttft.add_metric((model,), *series.ttft.samples())
+            duration.add_metric((model,), *series.duration.samples())
+            for kind in ("prompt", "cached", "output", "matched"):
+                tokens.add_metric((model, kind), getattr(series, f"{kind}_tokens"))
+        yield ttft
+        yield duration
+        yield tokens
+        decisions = CounterMetricFamily(
+            "balancer_decisions",
+            "Attempts by replica and reason of the choice.",
+            labels=("replica", "reason"),
+        )
+        for key, count in self._decisions.items():
+            decisions.add_metric(key, count)
+        yield decisions
+        attempts = CounterMetricFamily(
+            "balancer_attempts", "Attempts by replica and how they ended.", labels=("replica", "outcome")
+        )
+        for key, count in self._attempts.items():
+            attempts.add_metric(key, count)
+        yield attempts
+
+    def _collect_replicas(self) -> Iterator[Metric]:
+        labels = ("replica",)
+        healthy = GaugeMetricFamily(
+            "balancer_replica_healthy", "1 while the replica is healthy.", labels=labels
+        )
+        in_flight = GaugeMetricFamily(
+            "balancer_requests_in_flight", "Attempts sent to the replica and not ended.", labels=labels
+        )
+        pending = GaugeMetricFamily(
+            "balancer_pending_prefill_tokens",
+            "Uncached prompt tokens (estimated) sent to the replica and not yet at their first token.",
+            labels=labels,
+        )
+        engine = GaugeMetricFamily(
+            "balancer_engine_load",
+            "What the replica's own metrics told last: running, waiting (requests), kv_usage (0 to 1).",
+            labels=("replica", "signal"),
+        )
+        sampled = GaugeMetricFamily(
+            "balancer_engine_sample_time_seconds",
+            "Event loop time of the last reading of the replica's metrics; compare with balancer_loop_time_seconds.",
+            labels=labels,
+        )
+        failures = CounterMetricFamily(
+            "balancer_observer_failures",
+            "Side loops that could not read a replica: health, metrics, models.",
+            labels=("observer", "replica"),
+        )
+        for replica in self._fleet:
+            healthy.add_metric((replica.id,), replica.health is Health.HEALTHY)
+            in_flight.add_metric((replica.id,), replica.in_flight)
+            pending.add_metric((replica.id,), replica.pending_tokens)
+            sample = replica.sample
+            if sample is not None:
+                sampled.add_metric((replica.id,), sample.taken_at)
+                for signal in ("running", "waiting", "kv_usage"):
+                    value = getattr(sample, signal)
+                    if value is not None:
+                        engine.add_metric((replica.id, signal), value)
+        for key, count in self._engine_failures.items():
+            failures.add_metric(key, count)
+        yield from (healthy, in_flight, pending, engine, sampled, failures)
+
+    def _label(self, model: str | None) -> str:
+        """The model, if a replica serves it; a client can't make up labels."""
+        if model is None:
+            return ""
+        if model in self._models:
+            return model
+        return model if any(model in (replica.models or ()) for replica in self._fleet) else OTHER

@@ -1,0 +1,188 @@
+"""The commands: they read the command line, call what does the work, and turn its outcome into an exit code.
+
+What a command does not need it does not import: `balancer version` knows no schema, `balancer check-config` no
+server. So the flags of a command are made when it runs, from the schema or from the options it is for.
+"""
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
+
+import typer
+
+import balancer
+
+if TYPE_CHECKING:
+    from balancer.config import Loaded
+
+WRONG_CONFIGURATION = 2
+_HELP = {"help_option_names": ["-h", "--help"]}
+_UNPARSED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    name="balancer",
+    help=balancer.__doc__,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=_HELP,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and leaves by SystemExit."""
+    app(None if argv is None else list(argv), prog_name="balancer")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(balancer.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("serve", context_settings=_UNPARSED)
+def _serve(context: typer.Context) -> None:
+    """Balance requests over vLLM replicas."""
+
+    def serve(loaded: "Loaded") -> int:
+        from balancer.app import run  # noqa: PLC0415
+
+        return run(loaded.settings)
+
+    _with_settings(context, serve)
+
+
+@app.command("check-config", context_settings=_UNPARSED)
+def _check_config(context: typer.Context) -> None:
+    """Print every setting that would hold and where it comes from, or all mistakes at once."""
+
+    def check(loaded: "Loaded") -> int:
+        from balancer.config.report import effective  # noqa: PLC0415
+
+        typer.echo(effective(loaded))
+        return 0
+
+    _with_settings(context, check)
+
+
+@app.command("replica", context_settings=_UNPARSED)
+def _replica(context: typer.Context) -> None:
+    """Run an embedded replica, which answers like vLLM and needs no GPU."""
+    from balancer.config.argv import Takes, flag, normalised  # noqa: PLC0415
+    from balancer.embedded.options import ReplicaOptions  # noqa: PLC0415
+
+    def replica(**values: Any) -> None:
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        try:
+            options = ReplicaOptions(**given)
+        except ValueError as error:
+            typer.echo(f"{context.command_path}: {error}", err=True)
+            raise typer.Exit(WRONG_CONFIGURATION) from None
+        from balancer.embedded.server import run_replica  # noqa: PLC0415
+
+        run_replica(options)
+
+    hints = get_type_hints(ReplicaOptions)
+    flags = {}
+    parameters = []
+    for field in dataclasses.fields(ReplicaOptions):
+        many = get_origin(hints[field.name]) is tuple
+        kind = list[str] if many else hints[field.name]
+        default: Any = field.default
+        flags[field.name] = Takes.MANY if many else Takes.ONE
+        parameters.append(
+            _parameter(
+                field.name,
+                Annotated[kind, typer.Option(flag(field.name))],
+                list(default) if many else default,
+            )
+        )
+    _run(context, replica, parameters, normalised(context.args, flags))
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    _print_version(asked=True)
+
+
+def _with_settings(context: typer.Context, action: "Callable[[Loaded], int]") -> None:
+    """Runs `action` on the settings, or tells all that is wrong with them."""
+    from balancer.config import ConfigError, load  # noqa: PLC0415
+    from balancer.config.argv import leftovers, normalised  # noqa: PLC0415
+    from balancer.config.names import FLAGS  # noqa: PLC0415
+
+    def command(context: typer.Context, config: str | None, **flags: Any) -> None:
+        given = {name: value for name, value in flags.items() if value is not None and value != []}
+        try:
+            loaded = load(given, os.environ, config, leftovers(context.args, FLAGS))
+        except ConfigError as error:
+            count = len(error.mistakes)
+            typer.echo(f"balancer: {count} mistake{'s' * (count > 1)} in the configuration", err=True)
+            for mistake in error.mistakes:
+                typer.echo(f"  {mistake}", err=True)
+            raise typer.Exit(WRONG_CONFIGURATION) from None
+        raise typer.Exit(action(loaded))
+
+    _run(context, command, _settings_parameters(), normalised(context.args, FLAGS), extra=True)
+
+
+def _settings_parameters() -> list[inspect.Parameter]:
+    """One flag for every name of every setting, all as text: the schema judges the values, all at once."""
+    from balancer.config import argv, names, reference  # noqa: PLC0415
+
+    config = typer.Option(
+        "--config", metavar="FILE", help="YAML file of settings; flags and environment go before it."
+    )
+    parameters = [
+        _parameter("context", typer.Context),
+        _parameter("config", Annotated[str | None, config], None),
+    ]
+    for name in names.NAMES.values():
+        option = typer.Option(
+            names.flag(name.name),
+            help=reference.flag_help(name.setting),
+            metavar=reference.metavar(name.setting),
+            hidden=name.name != name.setting,
+            rich_help_panel=names.group(name.setting),
+            show_default=False,
+        )
+        kind: Any = list[str] | None if name.takes is argv.Takes.MANY else str | None
+        parameters.append(_parameter(name.name, Annotated[kind, option], None))
+    return parameters
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _run(
+    context: typer.Context,
+    function: Callable[..., None],
+    parameters: list[inspect.Parameter],
+    arguments: list[str],
+    *,
+    extra: bool = False,
+) -> None:
+    """Parses `arguments` as those of a command with `parameters`, and runs it."""
+    function.__doc__ = context.command.help
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    setattr(function, "__signature__", inspect.Signature(parameters))  # noqa: B010 - what typer reads; no name of Callable
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    settings = {**_HELP, "allow_extra_args": extra, "ignore_unknown_options": extra}
+    command.command(context_settings=settings)(function)
+    command(arguments, prog_name=context.command_path)

@@ -1,0 +1,159 @@
+"""From what was given to the settings that hold: command line, then environment, then file, then defaults.
+
+Every mistake of every source is found before any is told.
+"""
+
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from balancer.config import sources
+from balancer.config.describe import Location, describe_at, key_at
+from balancer.config.keys import keys_in
+from balancer.config.mistakes import ConfigError, Mistake, nearest, shown
+from balancer.config.names import SECRETS
+from balancer.config.resolve import Findings, by_setting
+from balancer.config.schema import Contradiction, Replica, Settings
+from balancer.config.sources import Given
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`origins` tells for every setting where its value comes from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    file: Path | str | None = None,
+    mistakes: Iterable[Mistake] = (),
+) -> Loaded:
+    """The settings, or ConfigError with all mistakes: `mistakes`, which were found before, and those found here.
+
+    `flags` are the ones given, by name with underscores: text or a list of texts. Without `file`,
+    the variable BALANCER_CONFIG may name one.
+    """
+    findings = Findings(list(mistakes))
+    layers = [sources.command_line(flags), sources.environment(environ)]
+    path = environ.get(sources.CONFIG_VARIABLE) if file is None else file
+    if path is not None:
+        try:
+            layers.append(sources.file(Path(path)))
+        except ConfigError as error:
+            findings.mistakes += error.mistakes
+            # What the file would have said is not known: nothing is missing, nothing contradicts.
+            findings.lost |= Settings.model_fields.keys()
+    given = ChainMap(*(by_setting(layer, findings) for layer in layers))
+    settings = _validated(given, findings)
+    findings.mistakes += _file_mistakes(given)
+    if settings is None or findings.mistakes:
+        raise ConfigError(findings.mistakes)
+    origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}
+    return Loaded(settings, origins)
+
+
+def _validated(given: Mapping[str, Given], findings: Findings) -> Settings | None:
+    values = {key: each.value for key, each in given.items()}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        errors = _innermost(error.errors(include_url=False))
+    contradictions = _contradictions(errors)
+    if not contradictions:
+        for each in errors:
+            if each["loc"][0] not in findings.lost or each["type"] != "missing":
+                findings.mistakes.append(_mistake(each, given))
+        # Only values that are right alone can contradict: right ones take the place of the wrong.
+        wrong = {each["loc"][:2] for each in errors}
+        findings.lost |= {str(key) for key, *_ in wrong} - {"replicas"}
+        try:
+            Settings.model_validate(_mended(values, wrong))
+        except ValidationError as error:
+            contradictions = _contradictions(error.errors(include_url=False))
+    for wrong_together in contradictions:
+        location = wrong_together.location
+        if findings.lost.isdisjoint(wrong_together.involved):
+            findings.mistakes.append(
+                Mistake(key_at(location), wrong_together.expected, _origin(location, given))
+            )
+    return None
+
+
+def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those that only follow from others: a list whose one item is wrong is not told to be empty too."""
+    around = {each["loc"][:depth] for each in errors for depth in range(1, len(each["loc"]))}
+    return [each for each in errors if each["loc"] not in around]
+
+
+def _origin(location: Location, given: Mapping[str, Given]) -> str:
+    source = given.get(str(location[0]))
+    return source.place(location[1:]) if source else "not set"
+
+
+def _contradictions(errors: Iterable[ErrorDetails]) -> list[Contradiction]:
+    return [each for error in errors if error["type"] == "contradiction" for each in error["ctx"]["found"]]
+
+
+def _mended(values: Mapping[str, Any], wrong: Iterable[Location]) -> dict[str, Any]:
+    """`values` without the wrong ones. A wrong replica leaves one in its place, so that the indexes stay."""
+    mended = dict(values)
+    for setting, *inside in wrong:
+        replicas = mended.get("replicas")
+        if setting == "replicas" and inside and isinstance(replicas, list):
+            mended["replicas"] = [
+                f"http://{index}.invalid" if [index] == inside else replica
+                for index, replica in enumerate(replicas)
+            ]
+        else:
+            mended.pop(str(setting), None)
+    mended.setdefault("replicas", ["http://0.invalid"])
+    return mended
+
+
+def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
+    location = error["loc"]
+    setting = str(location[0])
+    origin = _origin(location, given)
+    key = key_at(location)
+    match error["type"]:
+        case "extra_forbidden":
+            near = nearest(str(location[-1]), tuple(Replica.model_fields))
+            return Mistake(key, f"a known key{near}", origin)
+        case "missing":
+            example = (
+                "; for example --worker-urls http://gpu-a:8000 http://gpu-b:8000" if key == "replicas" else ""
+            )
+            return Mistake(key, f"{describe_at(Settings, location)}{example}", origin)
+        case "value_error":
+            expected = str(error["ctx"]["error"])
+        case _:
+            expected = describe_at(Settings, location)
+    return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
+
+
+def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
+    """Files are read before anything listens, whatever else is wrong."""
+    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file"):
+        source = given.get(key)
+        if source is None or not isinstance(source.value, str) or not source.value:
+            continue
+        path = Path(source.value)
+        try:
+            if key == "api_key_file":
+                keys_in(path)
+            else:
+                path.read_bytes()
+        except OSError as error:
+            yield Mistake(key, f"a readable file: {error.strerror}", source.origin, shown(source.value))
+        except ValueError as error:
+            yield Mistake(key, str(error), source.origin, shown(source.value))

@@ -1,0 +1,44 @@
+"""The settings that hold, as YAML that says behind each value where it comes from. Secrets are masked."""
+
+from typing import Any
+
+import yaml
+
+from balancer.config.load import Loaded
+from balancer.config.schema import Replica
+
+_ORIGIN_COLUMN = 44
+_WIDTH = 10_000  # one setting, one line
+
+
+def effective(loaded: Loaded) -> str:
+    lines = []
+    for key, origin in loaded.origins.items():
+        value = getattr(loaded.settings, key)
+        if key == "replicas":
+            lines.append(_line(f"{key}:", origin))
+            lines += (f"  - {_flow(replica)}" for replica in value)
+        else:
+            lines.append(_line(f"{key}: {_flow(value)}", origin))
+    return "\n".join(lines)
+
+
+def _line(text: str, origin: str) -> str:
+    return f"{text:{_ORIGIN_COLUMN}}  # {origin}"
+
+
+def _flow(value: Any) -> str:
+    plain = _plain(value)
+    text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=_WIDTH, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple():
+            return [_plain(item) for item in value]
+        case Replica():
+            return {key: _plain(getattr(value, key)) for key in Replica.model_fields}
+    return str(value)

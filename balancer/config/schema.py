@@ -1,0 +1,294 @@
+"""The settings: one frozen model, whose fields are at once the keys of the file, the flags and the environment.
+
+Names, types, defaults, bounds and help stand here and nowhere else; flags, reference and messages are made from
+them. Nothing here reads a file, an environment or a clock. An error raised here says what was expected and never
+repeats the value: the value may be a secret.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from balancer.config.urls import ReplicaUrl
+
+_HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2: token
+
+
+def _number(value: Any) -> Any:
+    # `port: yes` is a YAML boolean, and would be taken for port 1.
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
+def _header(name: str) -> str:
+    if not name or not all(c.isascii() and (c.isalnum() or c in _HEADER_PUNCTUATION) for c in name):
+        raise ValueError("a header name")
+    return name.lower()
+
+
+def is_key(text: str) -> bool:
+    """Whether it can stand behind `Authorization: Bearer`."""
+    return text.isascii() and text.isprintable() and not any(c.isspace() for c in text) and text != ""
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if not is_key(value.get_secret_value()):
+        raise ValueError("a key of printable ASCII without spaces, not empty")
+    return value
+
+
+def _path(value: Any) -> Any:
+    if value == "":
+        raise ValueError("a file path")
+    return value
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+# A bare string in an annotation is the noun by which messages and reference call such a value.
+Port = Annotated[int, "port", BeforeValidator(_number), Field(ge=0, le=65535)]
+Bytes = Annotated[int, "bytes", BeforeValidator(_number), Field(gt=0)]
+Count = Annotated[int, "whole number", BeforeValidator(_number), Field(ge=1)]
+Seconds = Annotated[float, "seconds", BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Period = Annotated[float, "seconds", BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Secret = Annotated[SecretStr, "secret", AfterValidator(_secret)]
+File = Annotated[Path, "file path", BeforeValidator(_path)]
+Name = Annotated[str, "text", Field(min_length=1)]
+Headers = Annotated[
+    tuple[Annotated[str, "header name", AfterValidator(_header)], ...], BeforeValidator(_one_or_many)
+]
+
+
+class Contradiction(NamedTuple):
+    """Values that are right alone and wrong together; `location` is where the user should look first."""
+
+    location: tuple[str | int, ...]
+    expected: str
+    involved: frozenset[str] = frozenset()
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+
+class Replica(_Model):
+    url: ReplicaUrl
+    """Where the replica listens: http or https, with a path prefix if a proxy in front of it adds one."""
+
+    name: Name = ""
+    """How logs, metrics and headers call it. Default: the URL without its scheme."""
+
+    models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)] | None = None
+    """The models it serves. Default: ask the replica, at `/v1/models`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"url": value}
+        if not isinstance(value, dict | cls):
+            raise ValueError("a URL, or a mapping with `url`")  # noqa: TRY004 - pydantic collects ValueErrors only
+        return value
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if "name" not in self.model_fields_set:
+            object.__setattr__(self, "name", self.url.partition("://")[2])
+        return self
+
+
+class Replicas(_Model):
+    replicas: Annotated[
+        tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(_one_or_many)
+    ]
+    """The vLLM replicas: URLs, or mappings of `url`, `name` and `models`."""
+
+    replica_api_key: Secret | None = None
+    """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
+
+
+class Server(_Model):
+    host: Name = "0.0.0.0"  # noqa: S104 - a load balancer is there to be reached
+    """Address to listen on."""
+
+    port: Port = 8080
+    """Port to listen on; 0 takes a free one, which is printed at the start."""
+
+    ssl_certfile: File | None = None
+    """Certificate chain (PEM), to serve HTTPS."""
+
+    ssl_keyfile: File | None = None
+    """Private key (PEM) of `ssl_certfile`."""
+
+    max_body_bytes: Bytes = 512 * 1024 * 1024
+    """Largest request body; a larger one is answered 413."""
+
+    max_header_bytes: Bytes = 64 * 1024
+    """Largest request head, and largest single header; a larger one is answered 431."""
+
+    client_keepalive_timeout_s: Seconds = 75
+    """How long an idle client connection stays open."""
+
+    api_keys: Annotated[tuple[Secret, ...], BeforeValidator(_one_or_many)] = ()
+    """Keys of which clients must send one, as `Authorization: Bearer`. Default: no key is asked for."""
+
+    api_key_file: File | None = None
+    """File with further such keys: one a line; empty lines and lines that begin with # are skipped."""
+
+    prometheus_port: Port | None = None
+    """Serve `/metrics` on a port of its own. Default: on `port`."""
+
+    prometheus_host: Name = "0.0.0.0"  # noqa: S104 - scraped from elsewhere
+    """Address of `prometheus_port`."""
+
+    request_id_headers: Headers = ("x-request-id",)
+    """Request headers that may carry the request's id; the first one sent is used."""
+
+    event_loop: Literal["uvloop", "asyncio"] = "uvloop"
+    """Event loop implementation."""
+
+    reuse_port: bool = False
+    """Listen with SO_REUSEPORT, so that several balancers share one port."""
+
+
+class Routing(_Model):
+    policy: Literal["cache_aware", "round_robin", "least_requests", "power_of_two", "random", "session"] = (
+        "cache_aware"
+    )
+    """How a replica is chosen."""
+
+    session_headers: Headers = ("x-session-id", "x-session-affinity", "x-user-id")
+    """Request headers that name the conversation; the first one sent is used."""
+
+    index_max_blocks: Count = 1_000_000
+    """Bound of the prefix index, in blocks."""
+
+    max_attempts: Count = 3
+    """Attempts in all for one request, each on another replica while there is one."""
+
+    scale_out_routes: bool = False
+    """Pass on the routes that vLLM itself serves only with `--enable-scale-out`: `/inference/v1/generate`, render and
+    derender."""
+
+
+class Upstream(_Model):
+    connect_timeout_s: Period = 5
+    """How long to wait for a connection to a replica."""
+
+    upstream_keepalive_s: Annotated[Seconds, Field(lt=5)] = 4
+    """How long an idle connection to a replica is kept. Below 5: uvicorn, in front of vLLM, closes its own at 5 s."""
+
+    first_byte_timeout_s: Period | None = None
+    """How long a replica may take to begin its answer. Default: no limit, since a long queue is not a fault."""
+
+    idle_timeout_s: Period | None = None
+    """How long a replica may fall silent within an answer. Default: no limit."""
+
+
+class Health(_Model):
+    health_interval_s: Period = 5
+    """Time between two health probes of a replica."""
+
+    health_timeout_s: Period = 5
+    """How long a health probe may take."""
+
+    health_failure_threshold: Count = 3
+    """Failed probes in a row after which a replica gets no requests."""
+
+    health_success_threshold: Count = 1
+    """Good probes in a row after which it gets requests again."""
+
+    metrics_interval_s: Period = 1
+    """Time between two readings of a replica's `/metrics`."""
+
+    metrics_timeout_s: Period = 5
+    """How long such a reading may take."""
+
+    models_interval_s: Period = 30
+    """Time between two readings of a replica's `/v1/models`."""
+
+
+class Shutdown(_Model):
+    drain_delay_s: Seconds = 0
+    """After SIGTERM: how long new requests are still taken while readiness already says no. Give the load balancer
+    in front time to notice."""
+
+    drain_timeout_s: Seconds = 300
+    """How long running requests may then take to end: 300 s are 9,000 tokens at 30 tokens/s, a long answer whole.
+    Kubernetes kills after `terminationGracePeriodSeconds` (30 by default): give it more than both together."""
+
+
+class Logging(_Model):
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+    ] = "info"
+    """Least severe level that is logged."""
+
+    log_format: Literal["console", "json"] = "console"
+    """Lines for people, or one JSON object a line."""
+
+    access_log: bool = False
+    """Log one line for every request."""
+
+
+class Settings(Logging, Shutdown, Health, Upstream, Routing, Server, Replicas):
+    """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = list(self._contradictions())
+        if found:
+            text = "; ".join(f"{each.location}: expected {each.expected}" for each in found)
+            raise PydanticCustomError("contradiction", "{text}", {"text": text, "found": found})
+        return self
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        ssl = frozenset({"ssl_certfile", "ssl_keyfile"})
+        for given, lacking in (("ssl_certfile", "ssl_keyfile"), ("ssl_keyfile", "ssl_certfile")):
+            if getattr(self, given) is not None and getattr(self, lacking) is None:
+                yield Contradiction((lacking,), f"a file path, since {given} is set", ssl)
+        if self.prometheus_port is not None and self.prometheus_port == self.port != 0:
+            involved = frozenset({"prometheus_port", "port"})
+            yield Contradiction(
+                ("prometheus_port",), f"another port than `port`, which is {self.port}", involved
+            )
+        urls: dict[str, int] = {}
+        names: dict[str, int] = {}
+        for index, replica in enumerate(self.replicas):
+            same_url = urls.setdefault(replica.url, index)
+            same_name = names.setdefault(replica.name, index)
+            if same_url != index:
+                yield Contradiction(
+                    ("replicas", index, "url"), f"another URL than that of replicas[{same_url}]"
+                )
+            elif same_name != index:
+                yield Contradiction(
+                    ("replicas", index, "name"), f"another name than that of replicas[{same_name}]"
+                )
+
+
+GROUPS: tuple[type[BaseModel], ...] = tuple(reversed(Settings.__bases__))

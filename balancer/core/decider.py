@@ -1,0 +1,69 @@
+"""The facade of the core: a request in, a decision out, and what the world reports in between."""
+
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.health import HealthPolicy, failed, succeeded
+from balancer.core.fleet.replica import Charge, ReplicaState
+from balancer.core.request.parse import read_envelope, read_form, read_request
+from balancer.core.scheduling import Policy
+from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind
+
+
+class Decider:
+    def __init__(self, fleet: Fleet, policy: Policy, health: HealthPolicy) -> None:
+        self.fleet = fleet
+        self.policy = policy
+        self._health = health
+        for replica in fleet:
+            policy.joined(replica)
+
+    def understand(self, route: RouteKind, body: bytes, content_type: str) -> RequestView:
+        """What is asked, as far as the policy needs to know."""
+        if content_type.startswith("multipart/"):
+            return read_form(route, body, content_type)
+        if self.policy.reads_prompt:
+            return read_request(route, body)
+        return read_envelope(route, body)
+
+    def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
+        """Where this attempt goes.
+
+        Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
+        """
+        return self.policy.choose(request, self.fleet.eligible(request.model, tried), now)
+
+    def dispatch(self, request: RequestView, decision: Decision) -> Charge:
+        """The attempt is being sent: count it until its charge is released."""
+        replica = self.fleet[decision.replica]
+        self.policy.dispatched(request, replica)
+        return Charge(replica, decision.uncached_tokens)
+
+    def answered(self, replica: ReplicaState) -> bool:
+        """Traffic or a probe shows that the replica works. True if its health changed."""
+        return succeeded(replica, self._health)
+
+    def failed(self, replica: ReplicaState, error: str, *, certain: bool = False) -> bool:
+        """The replica is at fault. True if its health changed."""
+        return failed(replica, self._health, error, certain=certain)
+
+    def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
+        """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""
+        before = replica.sample
+        replica.sampled(sample, in_flight_when_asked)
+        capacity = sample.kv_capacity_tokens
+        if capacity is not None and (before is None or before.kv_capacity_tokens != capacity):
+            self.policy.sized(replica, capacity)
+        restarted = before is not None and _restarted(before, sample)
+        if restarted:
+            self.policy.forgot(replica)
+        return restarted
+
+
+def _restarted(before: EngineSample, after: EngineSample) -> bool:
+    """Another process, or a counter that went backwards."""
+    if before.process_start_time_s is not None and after.process_start_time_s is not None:
+        return after.process_start_time_s > before.process_start_time_s + 1
+    pairs = (
+        (before.prompt_tokens, after.prompt_tokens),
+        (before.prefix_queries_tokens, after.prefix_queries_tokens),
+    )
+    return any(old is not None and new is not None and new < old for old, new in pairs)

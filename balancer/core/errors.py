@@ -1,0 +1,109 @@
+"""Refusals and faults: each says who is at fault and which HTTP status follows, so no caller has to guess."""
+
+from enum import StrEnum
+
+
+class Blame(StrEnum):
+    CLIENT = "client"
+    BALANCER = "balancer"
+    REPLICA = "replica"
+
+
+class Refused(Exception):
+    """A request that ends without an answer from a replica.
+
+    `type`, `code` and `param` are the fields of the OpenAI error object; `message` is for the client and
+    names no inner address.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        blame: Blame,
+        type: str,  # noqa: A002 - the wire's name
+        code: str | int | None = None,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.blame = blame
+        self.type = type
+        self.code = code if code is not None else status
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+def unknown_model(model: str, served: list[str]) -> Refused:
+    listed = ", ".join(served[:20]) + (", ..." if len(served) > 20 else "")
+    return Refused(
+        404,
+        f"The model `{model[:200]}` does not exist. Served here: {listed or 'none yet'}.",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="model",
+    )
+
+
+def no_replica(retry_after_s: int = 1) -> Refused:
+    return Refused(
+        503,
+        "No replica can serve this request now.",
+        blame=Blame.REPLICA,
+        type="ServiceUnavailableError",
+        retry_after_s=retry_after_s,
+    )
+
+
+def replicas_failed(retry_after_s: int = 1) -> Refused:
+    return Refused(
+        502,
+        "Every replica that was tried failed before it answered.",
+        blame=Blame.REPLICA,
+        type="BadGatewayError",
+        retry_after_s=retry_after_s,
+    )
+
+
+def too_slow(phase: str, limit_s: float) -> Refused:
+    return Refused(
+        504,
+        f"The replica did not {phase} within {limit_s:g} s.",
+        blame=Blame.REPLICA,
+        type="GatewayTimeoutError",
+    )
+
+
+def not_found(path: str) -> Refused:
+    return Refused(404, f"Unknown route: {path[:200]}", blame=Blame.CLIENT, type="NotFoundError")
+
+
+def method_not_allowed(method: str, allowed: str) -> Refused:
+    return Refused(
+        405,
+        f"Method {method[:20]} is not allowed here; expected {allowed}.",
+        blame=Blame.CLIENT,
+        type="MethodNotAllowedError",
+    )
+
+
+def unauthorized() -> Refused:
+    return Refused(
+        401,
+        "Incorrect or missing API key: expected `Authorization: Bearer KEY`.",
+        blame=Blame.CLIENT,
+        type="AuthenticationError",
+        code="invalid_api_key",
+    )
+
+
+def body_too_large(limit_bytes: int) -> Refused:
+    return Refused(
+        413,
+        f"The request body is larger than {limit_bytes} bytes (max_body_bytes).",
+        blame=Blame.CLIENT,
+        type="RequestEntityTooLargeError",
+    )

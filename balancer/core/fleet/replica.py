@@ -1,0 +1,84 @@
+"""One replica: what it serves, how it is, and what this balancer has in flight on it.
+
+In-flight work is counted by charges: one per attempt, taken when it is sent and released exactly once,
+whichever way the attempt ends. A charge holds its own ReplicaState, so a release that comes after the replica
+was replaced cannot touch the newcomer's counters.
+"""
+
+from dataclasses import dataclass, field
+
+from balancer.core.types import EngineSample, Health, ReplicaId
+
+SAMPLE_MAX_AGE_S = 10.0
+"""An older reading of a replica's metrics says nothing about its load now."""
+
+
+@dataclass(slots=True, eq=False)
+class ReplicaState:
+    id: ReplicaId
+    url: str
+    slot: int = -1  # its place in the prefix index
+    models: frozenset[str] | None = None  # None: not known yet
+    declared: bool = False  # the models were configured, so the replica is not asked
+    health: Health = Health.UNKNOWN
+    in_flight: int = 0
+    pending_tokens: int = 0
+    last_chosen: int = 0
+    sample: EngineSample | None = None
+    foreign: float = 0.0
+    consecutive_failures: int = 0
+    consecutive_successes: int = 0
+    last_error: str = ""
+    version: str | None = None
+    model_entries: tuple[dict[str, object], ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        models = "?" if self.models is None else ",".join(sorted(self.models))
+        return (
+            f"<Replica {self.id} {self.health} [{models}] in flight {self.in_flight}, "
+            f"pending {self.pending_tokens} tokens>"
+        )
+
+    def serves(self, model: str | None) -> bool | None:
+        """True, False, or None while its models are not known."""
+        if model is None:
+            return True
+        return None if self.models is None else model in self.models
+
+    def load(self, now: float) -> float:
+        """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
+        if self.foreign and self.sample and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S:
+            return self.in_flight + self.foreign
+        return self.in_flight
+
+    def sampled(self, sample: EngineSample, in_flight_when_asked: int) -> None:
+        """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign."""
+        self.sample = sample
+        ours = max(in_flight_when_asked, self.in_flight)
+        busy = [count for count in (sample.running, sample.waiting) if count is not None]
+        self.foreign = max(0.0, sum(busy) - ours)
+
+
+class Charge:
+    """What one attempt costs its replica until it has answered."""
+
+    __slots__ = ("_pending", "_replica")
+
+    def __init__(self, replica: ReplicaState, uncached_tokens: int) -> None:
+        self._replica: ReplicaState | None = replica
+        self._pending = uncached_tokens
+        replica.in_flight += 1
+        replica.pending_tokens += uncached_tokens
+
+    def first_token(self) -> None:
+        """Prefill is over: only decoding is left."""
+        if self._replica is not None:
+            self._replica.pending_tokens -= self._pending
+            self._pending = 0
+
+    def release(self) -> None:
+        """The attempt has ended, in whatever way. Further calls do nothing."""
+        replica, self._replica = self._replica, None
+        if replica is not None:
+            replica.in_flight -= 1
+            replica.pending_tokens -= self._pending

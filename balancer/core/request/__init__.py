@@ -1,0 +1,1 @@
+"""Understanding a request: what is asked of which model, and the canonical bytes of its prompt."""

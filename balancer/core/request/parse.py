@@ -1,0 +1,92 @@
+"""Body bytes to a RequestView.
+
+Tolerant by law: a body that cannot be read, or a field of the wrong type, is the replica's to refuse, in
+its own words. So nothing here raises, and nothing here changes a byte of what is sent on.
+
+JSON is decoded once. msgspec reads the strict majority; what it refuses and Python's json takes (NaN, lone
+surrogates), which is what vLLM reads with, goes through json.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+from balancer.core.request.multipart import form_field
+from balancer.core.request.prompt import canonical_prompt, first_user_turn, namespace
+from balancer.core.request.tokens import estimate_tokens
+from balancer.core.types import Json, RequestView, RouteKind
+
+
+class _Envelope(msgspec.Struct):
+    """The few fields that choosing by load alone needs; the rest is skipped over, not built."""
+
+    model: Any = None
+    stream: Any = None
+    previous_response_id: Any = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_whole = msgspec.json.Decoder()
+
+
+def decode(body: bytes) -> Json:
+    """The decoded body, or None if it is no JSON."""
+    try:
+        return _whole.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+    except RecursionError:
+        return None
+
+
+def read_envelope(route: RouteKind, body: bytes) -> RequestView:
+    """Model and stream flag alone, for policies that do not look at the prompt."""
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _view(route, decode(body))
+    return RequestView(
+        route,
+        _text(envelope.model),
+        envelope.stream is True,
+        previous_response=_text(envelope.previous_response_id),
+    )
+
+
+def read_request(route: RouteKind, body: bytes) -> RequestView:
+    """Everything: envelope, canonical prompt, conversation."""
+    fields = decode(body)
+    view = _view(route, fields)
+    if isinstance(fields, dict):
+        prompt = canonical_prompt(route, fields)
+        view.prompt = prompt
+        view.prompt_tokens = estimate_tokens(len(prompt))
+        view.namespace = namespace(view.model, fields.get("cache_salt"))
+        view.conversation = first_user_turn(route, fields)
+    return view
+
+
+def read_form(route: RouteKind, body: bytes, content_type: str) -> RequestView:
+    """A multipart form (audio): the model is one of its fields, the prompt is a sound."""
+    model = form_field(body, content_type, "model")
+    stream = form_field(body, content_type, "stream")
+    return RequestView(route=route, model=model, stream=(stream or "").lower() in {"true", "1"})
+
+
+def _view(route: RouteKind, fields: Json) -> RequestView:
+    if not isinstance(fields, dict):
+        return RequestView(route=route)
+    return RequestView(
+        route,
+        _text(fields.get("model")),
+        fields.get("stream") is True,
+        previous_response=_text(fields.get("previous_response_id")),
+    )
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,113 @@
+"""The nouns that every room shares. No behaviour beyond a repr that tells the state.
+
+Missing is None, never zero: a signal that nobody has sent does not say "idle".
+Times are seconds on one monotonic clock; load is in requests and tokens.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NewType
+
+ReplicaId = NewType("ReplicaId", str)
+BlockKey = int
+
+
+class RouteKind(StrEnum):
+    """What a route asks of the engine; it tells where the prompt stands in the body."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    EMBEDDINGS = "embeddings"
+    SCORING = "scoring"
+    AUDIO = "audio"
+    TOKENIZE = "tokenize"
+    OTHER = "other"
+
+    @property
+    def generates(self) -> bool:
+        """Whether an answer is decoded token by token, so that a prefix cache pays."""
+        return self in _GENERATING
+
+
+_GENERATING = frozenset({RouteKind.CHAT, RouteKind.COMPLETIONS, RouteKind.RESPONSES, RouteKind.MESSAGES})
+
+
+class Health(StrEnum):
+    """What probes and traffic say of a replica."""
+
+    UNKNOWN = "unknown"  # not heard of yet: used, but after those that are known to serve
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSample:
+    """One reading of a vLLM metrics page, over all its engines (data parallel ranks).
+
+    Every field but `taken_at` may be None: the page did not carry it. Gauges of requests are summed over
+    ranks; `kv_usage` (0 to 1) is the highest rank's, since that rank is the one that preempts.
+    """
+
+    taken_at: float
+    running: float | None = None
+    waiting: float | None = None
+    kv_usage: float | None = None
+    prefix_queries_tokens: float | None = None
+    prefix_hits_tokens: float | None = None
+    prompt_tokens: float | None = None
+    generation_tokens: float | None = None
+    preemptions: float | None = None
+    asleep: bool | None = None
+    block_size_tokens: int | None = None
+    kv_capacity_tokens: int | None = None
+    process_start_time_s: float | None = None
+
+
+@dataclass(slots=True)
+class RequestView:
+    """What the balancer understood of a request. An unreadable body gives a view with no model and no prompt, never
+    an error: the replica answers it, as it would have without a balancer.
+
+    `prompt` holds canonical bytes (core/request/prompt.py) and is read only by policies that ask for it;
+    `namespace` keeps what must not share a cache apart (model, `cache_salt`); `session` is what a header named,
+    `conversation` the first user turn; `previous_response` the stored response that this one goes on from.
+    """
+
+    route: RouteKind
+    model: str | None = None
+    stream: bool = False
+    prompt: bytes = b""
+    prompt_tokens: int = 0
+    namespace: bytes = b""
+    session: str | None = None
+    conversation: bytes = b""
+    previous_response: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One replica as the policy saw it: the receipt of a decision is a tuple of these, best first."""
+
+    replica: ReplicaId
+    cost: float
+    matched_tokens: int = 0
+    in_flight: int = 0
+    pending_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which replica gets this attempt, why, and what is charged to it until it has answered."""
+
+    replica: ReplicaId
+    reason: str
+    matched_tokens: int = 0
+    uncached_tokens: int = 0
+    candidates: tuple[Candidate, ...] = ()
+
+
+Json = Any
+"""A decoded JSON value: dict, list, str, int, float, bool or None."""

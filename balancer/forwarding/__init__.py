@@ -1,0 +1,1 @@
+"""Upstream: connections to replicas, sending requests, relaying answers byte for byte."""

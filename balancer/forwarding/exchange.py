@@ -1,0 +1,284 @@
+"""One attempt: a request sent to one replica, its answer held back or relayed.
+
+Held back until it is worth the client's while: a stream until its first data event (vLLM sends 200 and headers
+before prefill, and may report overload as the first event), any other answer until it is whole or large. Up
+to there another replica can take over unseen. From then on (`committed`) upstream bytes go to the client's
+transport as they come, chunk framing included; nothing is ever replayed.
+
+There is no task and no queue here. The connection calls in from the event loop; the handler sleeps on `wake()` and
+is woken only for the end of the answer, or to wait for a client that is slower than the replica.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from http import HTTPStatus
+from time import monotonic
+
+from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
+from balancer.forwarding.headers import RawHeaders, response_head
+from balancer.forwarding.sse import SseScanner
+
+HOLD_BYTES = 256 * 1024
+"""An answer larger than this is relayed before it is whole."""
+
+_BACKPRESSURE = frozenset({429, 503})
+_RETRYABLE = frozenset({429, 500, 502, 503, 504})
+_BODILESS = frozenset({204, 304})
+
+
+class Ended(Enum):
+    """How an attempt ended."""
+
+    ANSWERED = "answered"
+    STALE = "stale"  # a reused connection was closed under the request: nobody's fault
+    REFUSED = "refused"  # no connection to the replica
+    CONNECT_TIMEOUT = "connect_timeout"
+    BROKEN = "broken"  # the connection ended before the answer did
+    GARBLED = "garbled"  # not HTTP
+    SLOW_FIRST_BYTE = "slow_first_byte"
+    SLOW_IDLE = "slow_idle"
+    CANCELLED = "cancelled"  # the client has gone
+
+
+class Signal(Enum):
+    """Why the handler was woken."""
+
+    CONGESTED = "congested"
+    ENDED = "ended"
+
+
+class Exchange:
+    __slots__ = (
+        "_client",
+        "_held",
+        "_held_bytes",
+        "_last",
+        "_loop",
+        "_on_token",
+        "_pieces",
+        "_reframe",
+        "_waiter",
+        "body_bytes",
+        "committed",
+        "congested",
+        "delimited_by_close",
+        "ended",
+        "first_byte_at",
+        "headers",
+        "length",
+        "reason",
+        "scanner",
+        "status",
+        "token_at",
+    )
+
+    def __init__(
+        self, client: ClientSide, loop: asyncio.AbstractEventLoop, on_token: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._loop = loop
+        self._on_token = on_token
+        self._waiter: asyncio.Future[Signal] | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._pieces: list[bytes] | None = None
+        self._reframe = False
+        self._last = b""
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.length: int | None = None  # Content-Length
+        self.scanner: SseScanner | None = None
+        self.committed = False
+        self.congested = False
+        self.delimited_by_close = False
+        self.ended: Ended | None = None
+        self.body_bytes = 0
+        self.first_byte_at: float | None = None
+        self.token_at: float | None = None
+
+    def __repr__(self) -> str:
+        state = self.ended.value if self.ended else "relaying" if self.committed else "holding"
+        return f"<Exchange {self.status or 'no answer'} {state}, {self.body_bytes} body bytes>"
+
+    # -- for the handler
+
+    async def wake(self) -> Signal:
+        """Sleep until the answer has ended or the client has fallen behind."""
+        if self.ended is not None:
+            return Signal.ENDED
+        if self.congested:
+            return Signal.CONGESTED
+        self._waiter = self._loop.create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether this answer says that another replica may do better."""
+        if self.scanner is not None and self.scanner.failed:
+            return self.scanner.error_code in _RETRYABLE
+        return self.status in _RETRYABLE
+
+    @property
+    def backpressure(self) -> bool:
+        """The replica is busy, which is not a fault."""
+        if self.scanner is not None and self.scanner.failed:
+            return self.scanner.error_code in _BACKPRESSURE
+        return self.status in _BACKPRESSURE
+
+    @property
+    def held_body(self) -> bytes:
+        """The body of an answer that was kept whole."""
+        return b"".join(self._pieces or ())
+
+    def commit(self, *, complete: bool = True) -> None:
+        """Give the answer to the client, from its head on; `complete` if all of it is held."""
+        self.committed = True
+        head = response_head(self.status, self.reason, self.headers, self._framing())
+        if self._reframe:
+            body = b"".join(map(self._frame, self._pieces or ()))
+            if complete:
+                body += self._last_frame()
+        else:
+            body = b"".join(self._held)
+        self._held.clear()
+        self._write(head + body)
+
+    def break_off(self, event: bytes | None) -> None:
+        """The answer cannot be finished: say so in band where that is possible, and never end it tidily."""
+        transport = self._client.transport
+        if (
+            event is not None
+            and self.scanner is not None
+            and self._at_boundary()
+            and not transport.is_closing()
+        ):
+            transport.write(self._frame(event) if self._client.http11 else event)
+        transport.close()
+
+    # -- for the connection
+
+    def on_head(self, status: int, *, chunked: bool) -> None:
+        self.status = status
+        if not self.reason:
+            self.reason = _phrase(status)
+        for name, value in self.headers:
+            low = name.lower()
+            if low == b"content-length":
+                self.length = int(value) if value.isdigit() else None
+            elif (
+                low == b"content-type" and status == HTTPStatus.OK and value.startswith(b"text/event-stream")
+            ):
+                if not _is_encoded(self.headers):
+                    self.scanner = SseScanner()
+        self.delimited_by_close = self.length is None and not chunked and status not in _BODILESS
+        # the framing passes through as it is, unless the client or the replica cannot have it so
+        self._reframe = self.delimited_by_close or (chunked and not self._client.http11)
+        self._pieces = []
+
+    def on_body(self, piece: bytes) -> None:
+        self.body_bytes += len(piece)
+        if self._pieces is not None:
+            self._pieces.append(piece)
+        scanner = self.scanner
+        if scanner is not None:
+            scanner.feed(piece)
+            if self.token_at is None and scanner.token_seen:
+                self.token_at = monotonic()
+                self._on_token()
+
+    def on_bytes(self, raw: bytes, *, complete: bool) -> None:
+        """Body bytes as they came, after `on_body` has seen what is in them."""
+        if self.committed:
+            if self._reframe:
+                pieces, self._pieces = self._pieces or (), []
+                raw = b"".join(map(self._frame, pieces))
+                if complete:
+                    raw += self._last_frame()
+            if raw:
+                self._write(raw)
+        else:
+            if raw:
+                self._held.append(raw)
+                self._held_bytes += len(raw)
+            if self._worth_sending(complete=complete):
+                self.commit(complete=complete)
+                if not complete:
+                    self._pieces = [] if self._reframe else None
+        if complete:
+            self.end(Ended.ANSWERED)
+
+    def end(self, how: Ended) -> None:
+        if self.ended is None:
+            self.ended = how
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(Signal.ENDED)
+
+    # -- inside
+
+    def _worth_sending(self, *, complete: bool) -> bool:
+        if self._held_bytes > HOLD_BYTES:
+            return True
+        scanner = self.scanner
+        if scanner is None or complete:
+            return complete and not self.retryable
+        return scanner.data_seen and not (scanner.failed and self.retryable)
+
+    def _write(self, data: bytes) -> None:
+        transport = self._client.transport
+        if transport.is_closing():
+            return
+        transport.write(data)
+        if not self._reframe:
+            self._last = data
+        if transport.get_write_buffer_size() > HIGH_WATER_BYTES and self.ended is None:
+            self.congested = True
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(Signal.CONGESTED)
+
+    def _framing(self) -> list[bytes]:
+        lines = []
+        client = self._client
+        if self.length is not None:
+            lines.append(b"Content-Length: %d\r\n" % self.length)
+            close = not client.keep_alive
+        elif self.status in _BODILESS:
+            close = not client.keep_alive
+        elif client.http11:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+            close = not client.keep_alive
+        else:  # HTTP/1.0 knows no chunks: the answer ends with the connection
+            client.keep_alive = False
+            close = True
+        if close:
+            lines.append(b"Connection: close\r\n")
+        elif not client.http11:
+            lines.append(b"Connection: keep-alive\r\n")
+        if self.scanner is not None and not any(n.lower() == b"x-accel-buffering" for n, _ in self.headers):
+            lines.append(b"X-Accel-Buffering: no\r\n")  # an nginx in front of us must not gather tokens
+        return lines
+
+    def _frame(self, piece: bytes) -> bytes:
+        return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece
+
+    def _last_frame(self) -> bytes:
+        return b"0\r\n\r\n" if self._client.http11 and self.length is None else b""
+
+    def _at_boundary(self) -> bool:
+        """Whether the client stands between two events, and between two chunks."""
+        return self._reframe or self._last.endswith((b"\n\n\r\n", b"\r\n\r\n\r\n"))
+
+
+def _is_encoded(headers: RawHeaders) -> bool:
+    return any(n.lower() == b"content-encoding" and v.lower() != b"identity" for n, v in headers)
+
+
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""

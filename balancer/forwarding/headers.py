@@ -1,0 +1,73 @@
+"""HTTP/1.1 heads, built from what came in. Hop-by-hop fields stop here (RFC 9110 section 7.6.1), framing is said
+once (RFC 9112 section 6.1), everything else passes in its order and spelling.
+"""
+
+from collections.abc import Iterable, Sequence
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_NOT_SENT_ON = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+_NOT_SENT_BACK = _HOP_BY_HOP | {b"content-length"}
+
+
+def connection_options(headers: RawHeaders) -> frozenset[bytes]:
+    """The fields that a Connection header names: hop-by-hop as well."""
+    options: set[bytes] = set()
+    for name, value in headers:
+        if name.lower() == b"connection":
+            options.update(option.strip().lower() for option in value.split(b","))
+    return frozenset(options)
+
+
+def request_head(
+    method: bytes,
+    target: bytes,
+    host: bytes,
+    headers: RawHeaders,
+    body_bytes: int | None,
+    *,
+    authorization: bytes | None = None,
+    drop: frozenset[bytes] = frozenset(),
+) -> bytes:
+    """The head to send to a replica.
+
+    `authorization` replaces the caller's; `drop` names further fields (lower case) that stay here.
+    """
+    lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, target, host)]
+    for name, value in headers:
+        low = name.lower()
+        if low in _NOT_SENT_ON or low in drop or (authorization is not None and low == b"authorization"):
+            continue
+        lines.append(b"%s: %s\r\n" % (name, value))
+    if authorization is not None:
+        lines.append(b"Authorization: %s\r\n" % authorization)
+    if body_bytes is not None:
+        lines.append(b"Content-Length: %d\r\n" % body_bytes)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def response_head(status: int, reason: bytes, headers: RawHeaders, added: Iterable[bytes]) -> bytes:
+    """The head to send to the client; `added` are whole lines (framing, connection)."""
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
+    named = connection_options(headers)
+    for name, value in headers:
+        low = name.lower()
+        if low not in _NOT_SENT_BACK and low not in named:
+            lines.append(b"%s: %s\r\n" % (name, value))
+    lines.extend(added)
+    lines.append(b"\r\n")
+    return b"".join(lines)

@@ -1,0 +1,112 @@
+"""A scanner beside a Server-Sent Events stream. Sans-I/O: body bytes in, at any split; what they told, out.
+
+It watches, it never relays: bytes pass on whether or not it understood them, and where an event is too long to
+keep, it gives up on that event alone. Lines end in LF or CRLF; U+2028 and its like are text.
+Events are those of the WHATWG HTML standard, section 9.2.
+"""
+
+import re
+
+from balancer.vllm_api.answers import Event, Usage, classify_event, error_status, read_answer
+
+MAX_EVENT_BYTES = 64 * 1024
+
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+_USAGE = b'"usage"'
+_ERROR = b'"error"'
+
+
+class SseScanner:
+    __slots__ = (
+        "_carry",
+        "_skipping",
+        "_usage_in",
+        "answer_id",
+        "data_seen",
+        "error_code",
+        "failed",
+        "token_seen",
+    )
+
+    def __init__(self) -> None:
+        self.data_seen = False  # an event with data came: more than comments and keep-alives
+        self.token_seen = False  # generated content came: TTFT is over
+        self.failed = False  # an error event came
+        self.error_code: int | None = None
+        self.answer_id: str | None = None
+        self._usage_in: bytes | None = None
+        self._carry = b""
+        self._skipping = False
+
+    def feed(self, piece: bytes) -> None:
+        if self._carry:
+            piece = self._carry + piece
+            self._carry = b""
+        if not piece.endswith(b"\n\n"):
+            end = _last_event_end(piece)
+            rest = piece[end:]
+            piece = piece[:end]
+            if len(rest) > MAX_EVENT_BYTES:
+                self._skip()
+                rest = rest[-3:]  # enough to see the end of the event that is skipped
+            self._carry = rest
+        if self._skipping and piece:
+            found = _EVENT_END.search(piece)
+            assert found is not None
+            piece = piece[found.end() :]
+            self._skipping = False
+        if piece:
+            self._events(piece)
+
+    def usage(self) -> Usage | None:
+        """The usage of the last event that carried one."""
+        if self._usage_in is None:
+            return None
+        found = None
+        for data in _payloads(self._usage_in):
+            found = read_answer(data)[1] or found
+        return found
+
+    def _skip(self) -> None:
+        """An event too long to look at: it is data, and only generated content grows like that."""
+        self._skipping = self.data_seen = self.token_seen = True
+
+    def _events(self, events: bytes) -> None:
+        if _USAGE in events:
+            self._usage_in = events
+        if self.token_seen and _ERROR not in events:
+            return
+        for data in _payloads(events):
+            if not self.data_seen:
+                self.data_seen = True
+                self.answer_id = read_answer(data)[0]
+            kind = classify_event(data)
+            if kind is Event.TOKEN:
+                self.token_seen = True
+            elif kind is Event.ERROR:
+                self.failed = True
+                self.error_code = error_status(data)
+
+
+def _last_event_end(piece: bytes) -> int:
+    """Offset behind the last complete event."""
+    return max(piece.rfind(b"\n\n") + 2 if b"\n\n" in piece else 0, _after(piece, b"\n\r\n"))
+
+
+def _after(piece: bytes, mark: bytes) -> int:
+    found = piece.rfind(mark)
+    return found + len(mark) if found >= 0 else 0
+
+
+def _payloads(events: bytes) -> list[bytes]:
+    """The data of each event: its `data:` lines joined by LF; comments and other fields left out."""
+    payloads = []
+    for event in _EVENT_END.split(events):
+        lines = [
+            line[6:] if line.startswith(b"data: ") else line[5:]
+            for line in event.replace(b"\r\n", b"\n").split(b"\n")
+            if line.startswith(b"data:")
+        ]
+        if lines:
+            payloads.append(b"\n".join(lines))
+    return payloads

@@ -1,0 +1,181 @@
+"""One handler for everything that arrives: find the route, check the key, read the body, hand over."""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from balancer.accounting import access_log
+from balancer.accounting.record import Record
+from balancer.core.decider import Decider
+from balancer.core.errors import Blame, Refused, body_too_large, method_not_allowed, not_found
+from balancer.core.fleet.pins import ResponsePins
+from balancer.core.types import ReplicaId, RequestView
+from balancer.forwarding.client import ClientSide, Outgoing
+from balancer.forwarding.headers import connection_options
+from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
+from balancer.frontend.own import OwnPages
+from balancer.frontend.realtime import Realtime
+from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
+from balancer.lifecycle import Lifecycle
+from balancer.vllm_api.routes import (
+    REALTIME_PATH,
+    STORED_RESPONSE,
+    Route,
+    dialect_of,
+    stored_response_id,
+)
+
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+class Handler:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        decider: Decider,
+        pins: ResponsePins,
+        own: OwnPages,
+        realtime: Realtime,
+        routes: dict[str, Route],
+        keys: ApiKeys,
+        *,
+        session_headers: Sequence[str],
+        request_id_headers: Sequence[str] | None,
+        max_body_bytes: int,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._decider = decider
+        self._pins = pins
+        self._own = own
+        self._realtime = realtime
+        self._routes = routes
+        self._keys = keys
+        self._withheld = CREDENTIAL_HEADERS if keys else _NOTHING
+        self._session_headers = session_headers
+        self._request_id_headers = request_id_headers  # None: no access log is written
+        self._max_body_bytes = max_body_bytes
+        self._loop = asyncio.get_running_loop()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        if not target.startswith(
+            "/"
+        ):  # absolute form (RFC 9112 section 3.2.2): its authority is not ours to follow
+            target = request.rel_url.raw_path_qs
+        path = target.partition("?")[0]
+        try:
+            return await self._answer(request, path, target)
+        except Refused as refused:
+            return refusal(refused, dialect_of(path))
+        except web.HTTPRequestEntityTooLarge:
+            return refusal(body_too_large(self._max_body_bytes), dialect_of(path))
+        except web.RequestPayloadError as error:
+            return refusal(_bad_body(error), dialect_of(path))
+
+    async def _answer(self, request: web.BaseRequest, path: str, target: str) -> web.StreamResponse:
+        method = request.method
+        route = self._routes.get(path)
+        if route is None or method != "POST":
+            page = self._own.public.get(path)
+            if page is not None:
+                return page(request)
+            if not (route is not None and method == "OPTIONS"):  # a browser's preflight carries no key
+                self._keys.check(request.raw_headers)
+            return await self._other(request, route, path, target)
+        self._keys.check(request.raw_headers)
+        body = await self._body(request)
+        view = self._decider.understand(route.kind, body, request.headers.get("Content-Type", ""))
+        pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
+        return await self._relay(request, route, view, target, body, pinned)
+
+    async def _other(
+        self, request: web.BaseRequest, route: Route | None, path: str, target: str
+    ) -> web.StreamResponse:
+        """All but the POSTs of inference."""
+        method = request.method
+        if route is not None:
+            if method == "OPTIONS":
+                return await self._relay(request, route, RequestView(route.kind), target, b"", None)
+            raise method_not_allowed(method, "POST")
+        page = self._own.guarded.get(path)
+        if page is not None:
+            if method not in {"GET", "HEAD"}:
+                raise method_not_allowed(method, "GET")
+            return page(request)
+        if path.startswith("/v1/models/") and method == "GET":
+            return self._own.model(unquote(path.removeprefix("/v1/models/")))
+        response_id = stored_response_id(method, path)
+        if response_id is not None:
+            pinned = self._pins.find(response_id)
+            if pinned is None:
+                raise Refused(
+                    404,
+                    f"Response with id '{response_id[:200]}' not found.",
+                    blame=Blame.CLIENT,
+                    type="NotFoundError",
+                    param="response_id",
+                )
+            body = await self._body(request)
+            return await self._relay(
+                request, STORED_RESPONSE, RequestView(STORED_RESPONSE.kind), target, body, pinned
+            )
+        if path == REALTIME_PATH:
+            return await self._realtime.serve(request, self._withheld)
+        raise not_found(path)
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        expect = request.headers.get("Expect")
+        if expect is not None and expect.lower() == "100-continue" and request.transport is not None:
+            length = request.content_length
+            if length is not None and length > self._max_body_bytes:
+                raise body_too_large(self._max_body_bytes)
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return await request.read()
+
+    async def _relay(
+        self,
+        request: web.BaseRequest,
+        route: Route,
+        view: RequestView,
+        target: str,
+        body: bytes,
+        pinned: ReplicaId | None,
+    ) -> web.StreamResponse:
+        transport = request.transport
+        if transport is None:  # the client left while its body was read
+            raise asyncio.CancelledError
+        headers = request.headers
+        if view.session is None:
+            for name in self._session_headers:
+                if name in headers:
+                    view.session = headers[name]
+                    break
+        drop = self._withheld
+        if "Connection" in headers:
+            drop |= connection_options(request.raw_headers)
+        outgoing = Outgoing(
+            request.method.encode(), target.encode("latin-1"), request.raw_headers, body, drop
+        )
+        client = ClientSide(
+            transport,
+            request.writer.drain,
+            http11=request.version >= (1, 1),
+            keep_alive=request.keep_alive,
+        )
+        record = Record(route.path, monotonic())
+        try:
+            await self._lifecycle.serve(route, view, outgoing, client, record, pinned=pinned)
+        finally:
+            if self._request_id_headers is not None:
+                sent = (headers[name] for name in self._request_id_headers if name in headers)
+                access_log.write(record, next(sent, None))
+        return RELAYED if client.keep_alive else RELAYED_AND_CLOSE
+
+
+def _bad_body(error: Exception) -> Refused:
+    return Refused(
+        400, f"The request body could not be read: {error}", blame=Blame.CLIENT, type="BadRequestError"
+    )

@@ -1,0 +1,82 @@
+"""The balancer's own pages: models, health, readiness, version, metrics, load."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from balancer import __version__
+from balancer.accounting.metrics import Metrics
+from balancer.core.errors import unknown_model
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.types import Health
+from balancer.frontend.responses import json_response
+
+
+class OwnPages:
+    def __init__(self, fleet: Fleet, metrics: Metrics, is_draining: Callable[[], bool]) -> None:
+        self._fleet = fleet
+        self._metrics = metrics
+        self._is_draining = is_draining
+        self.public: dict[str, Callable[[web.BaseRequest], web.Response]] = {
+            "/health": self.health,
+            "/ping": self.health,
+            "/ready": self.ready,
+        }
+        self.guarded: dict[str, Callable[[web.BaseRequest], web.Response]] = {
+            "/v1/models": self.models,
+            "/version": self.version,
+            "/metrics": self.metrics,
+            "/load": self.load,
+        }
+
+    def health(self, request: web.BaseRequest) -> web.Response:
+        """The process is alive: nothing more."""
+        return web.Response()
+
+    def ready(self, request: web.BaseRequest) -> web.Response:
+        """Whether to send traffic here."""
+        draining = self._is_draining()
+        ready = self._fleet.can_serve() and not draining
+        healthy = sum(replica.health is Health.HEALTHY for replica in self._fleet)
+        status = "ready" if ready else "draining" if draining else "no healthy replica"
+        page = {"status": status, "healthy_replicas": healthy, "replicas": len(self._fleet)}
+        return json_response(page, 200 if ready else 503)
+
+    def version(self, request: web.BaseRequest) -> web.Response:
+        return json_response({"version": __version__})
+
+    def load(self, request: web.BaseRequest) -> web.Response:
+        """VLLM's shape: requests being served."""
+        return json_response({"server_load": sum(replica.in_flight for replica in self._fleet)})
+
+    def metrics(self, request: web.BaseRequest) -> web.Response:
+        page, content_type = self._metrics.render(request.headers.get("Accept", ""))
+        return web.Response(body=page, headers={"Content-Type": content_type})
+
+    def models(self, request: web.BaseRequest) -> web.Response:
+        return json_response({"object": "list", "data": list(self._merged().values())})
+
+    def model(self, model: str) -> web.Response:
+        """One model, as OpenAI's clients retrieve it.
+
+        Raises: Refused (404).
+        """
+        merged = self._merged()
+        if model not in merged:
+            raise unknown_model(model, sorted(merged))
+        return json_response(merged[model])
+
+    def _merged(self) -> dict[str, dict[str, object]]:
+        """Each model once, as its first replica tells it, with the shortest context that any of them has."""
+        merged: dict[str, dict[str, object]] = {}
+        for replica in self._fleet:
+            for entry in replica.model_entries:
+                name = str(entry["id"])
+                known = merged.setdefault(name, dict(entry))
+                lengths = [e.get("max_model_len") for e in (known, entry)]
+                limits = [length for length in lengths if isinstance(length, int)]
+                if limits:
+                    known["max_model_len"] = min(limits)
+            for name in replica.models or ():
+                merged.setdefault(name, {"id": name, "object": "model", "created": 0, "owned_by": "vllm"})
+        return merged

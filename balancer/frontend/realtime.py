@@ -1,0 +1,120 @@
+"""The realtime WebSocket: frames pass both ways between the client and one replica, for as long as both are there."""
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, WSMsgType, web
+from yarl import URL
+
+from balancer.core.decider import Decider
+from balancer.core.errors import Blame, Refused, replicas_failed
+from balancer.core.types import RequestView, RouteKind
+
+_OWN_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+
+
+class Realtime:
+    """`session` is called when the first socket is opened: most clusters never need one."""
+
+    def __init__(
+        self,
+        decider: Decider,
+        *,
+        replica_authorization: str | None,
+        clock: Callable[[], float],
+        connect_timeout_s: float,
+    ) -> None:
+        self._decider = decider
+        self._authorization = replica_authorization
+        self._clock = clock
+        self._connect_timeout_s = connect_timeout_s
+        self._session: ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def serve(self, request: web.BaseRequest, withheld: frozenset[bytes]) -> web.StreamResponse:
+        """Raises: Refused, if the request is no upgrade, or no replica takes it."""
+        client = web.WebSocketResponse(autoping=True, max_msg_size=0, compress=False)
+        if not client.can_prepare(request).ok:
+            raise Refused(
+                426,
+                "This route is a WebSocket: expected an Upgrade request.",
+                blame=Blame.CLIENT,
+                type="BadRequestError",
+            )
+        view = RequestView(RouteKind.OTHER, request.rel_url.query.get("model"))
+        decision = self._decider.decide(view, frozenset(), self._clock())
+        charge = self._decider.dispatch(view, decision)
+        try:
+            upstream = await self._connect(self._decider.fleet[decision.replica].url, request, withheld)
+            try:
+                chosen = upstream.protocol
+                client = web.WebSocketResponse(
+                    max_msg_size=0, compress=False, protocols=(chosen,) if chosen else ()
+                )
+                await client.prepare(request)
+                await _both_ways(client, upstream)
+            finally:
+                await upstream.close()
+        finally:
+            charge.release()
+        return client
+
+    async def _connect(
+        self, url: str, request: web.BaseRequest, withheld: frozenset[bytes]
+    ) -> ClientWebSocketResponse:
+        if self._session is None:
+            self._session = ClientSession(
+                timeout=ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
+            )
+        headers = [
+            (name, value)
+            for name, value in request.headers.items()
+            if name.lower() not in _OWN_HEADERS
+            and not name.lower().startswith("sec-websocket-")
+            and name.lower().encode() not in withheld
+        ]
+        if self._authorization is not None:
+            headers = [(n, v) for n, v in headers if n.lower() != "authorization"]
+            headers.append(("Authorization", self._authorization))
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        try:
+            return await self._session.ws_connect(
+                URL(url + request.rel_url.raw_path_qs, encoded=True),
+                headers=headers,
+                protocols=[p.strip() for p in offered.split(",") if p.strip()],
+                max_msg_size=0,
+                compress=0,
+            )
+        except (ClientError, OSError, TimeoutError) as error:
+            status = getattr(error, "status", None)
+            if isinstance(status, int) and 400 <= status < 500:
+                raise Refused(
+                    status, "The replica refused the WebSocket.", blame=Blame.CLIENT, type="BadRequestError"
+                ) from error
+            raise replicas_failed() from error
+
+
+async def _both_ways(client: web.WebSocketResponse, upstream: ClientWebSocketResponse) -> None:
+    """Until either side closes; its close code goes to the other."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_one_way(client, upstream))
+        group.create_task(_one_way(upstream, client))
+
+
+async def _one_way(
+    source: web.WebSocketResponse | ClientWebSocketResponse,
+    sink: web.WebSocketResponse | ClientWebSocketResponse,
+) -> None:
+    async for message in source:
+        try:
+            if message.type is WSMsgType.TEXT:
+                await sink.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                await sink.send_bytes(message.data)
+        except ConnectionError:
+            break
+    code = source.close_code
+    await sink.close(code=code if code is not None and code not in {1005, 1006} else 1000 if code else 1011)

@@ -1,0 +1,242 @@
+"""READ FIRST: one request, from its arrival to its record.
+
+    understand -> decide -> send -> hold -> relay -> record
+                    ^                |
+                    +---- retry -----+      until the answer is committed to the client
+
+Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an error (frontend).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from balancer.accounting.metrics import Metrics
+from balancer.accounting.record import Record
+from balancer.core.decider import Decider
+from balancer.core.errors import Refused, replicas_failed, too_slow
+from balancer.core.fleet.replica import Charge, ReplicaState
+from balancer.core.types import Decision, ReplicaId, RequestView
+from balancer.forwarding.client import ClientSide, Outgoing
+from balancer.forwarding.connection import Connection
+from balancer.forwarding.exchange import Ended, Exchange, Signal
+from balancer.forwarding.headers import request_head
+from balancer.forwarding.pool import ConnectionPool
+from balancer.vllm_api.answers import read_answer
+from balancer.vllm_api.errors import stream_error
+from balancer.vllm_api.routes import Route
+
+log = logging.getLogger("balancer.requests")
+
+CLIENT_LEFT = 499
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleLimits:
+    max_attempts: int = 3
+    first_byte_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+
+
+class Lifecycle:
+    def __init__(
+        self,
+        decider: Decider,
+        pools: dict[ReplicaId, ConnectionPool],
+        metrics: Metrics,
+        limits: LifecycleLimits,
+        *,
+        replica_authorization: bytes | None,
+        remember: Callable[[str, ReplicaId], None],
+    ) -> None:
+        self._decider = decider
+        self._pools = pools
+        self._metrics = metrics
+        self._limits = limits
+        self._authorization = replica_authorization
+        self._remember = remember
+        self._loop = asyncio.get_running_loop()
+
+    async def serve(
+        self,
+        route: Route,
+        request: RequestView,
+        outgoing: Outgoing,
+        client: ClientSide,
+        record: Record,
+        *,
+        pinned: ReplicaId | None = None,
+    ) -> None:
+        """Answer one request: when this returns, the whole answer, or a visible break in it, was given to the client.
+
+        Raises: Refused, if nothing was given yet and no replica could answer.
+        """
+        record.model = request.model
+        try:
+            await self._attempts(route, request, outgoing, client, record, pinned)
+        except asyncio.CancelledError:
+            record.status, record.ended_by = CLIENT_LEFT, "client"
+            raise
+        except Refused as refused:
+            record.status, record.ended_by = refused.status, "refusal"
+            raise
+        finally:
+            record.ended_at = monotonic()
+            self._metrics.add(record)
+
+    async def _attempts(
+        self,
+        route: Route,
+        request: RequestView,
+        outgoing: Outgoing,
+        client: ClientSide,
+        record: Record,
+        pinned: ReplicaId | None,
+    ) -> None:
+        tried: frozenset[ReplicaId] = frozenset()
+        declined: Exchange | None = None  # the last answer that another replica might have bettered
+        last = Ended.REFUSED
+        while record.attempts < self._limits.max_attempts:
+            try:
+                decision = self._decide(request, tried, pinned)
+            except Refused:
+                if tried:
+                    break  # nobody is left to try
+                raise
+            record.attempts += 1
+            record.replica, record.reason = decision.replica, decision.reason
+            record.matched_tokens = decision.matched_tokens
+            exchange = await self._attempt(route, request, decision, outgoing, client, record)
+            if exchange.committed:
+                return
+            last = exchange.ended or last
+            if last is Ended.ANSWERED:
+                declined = exchange
+            tried |= {decision.replica}
+        if declined is not None:
+            declined.commit()
+            record.status = declined.status
+            return
+        if last is Ended.SLOW_FIRST_BYTE:
+            raise too_slow("begin its answer", self._limits.first_byte_timeout_s or 0)
+        if last is Ended.SLOW_IDLE:
+            raise too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
+        raise replicas_failed()
+
+    def _decide(
+        self, request: RequestView, tried: frozenset[ReplicaId], pinned: ReplicaId | None
+    ) -> Decision:
+        if pinned is not None and pinned not in tried and self._decider.fleet.get(pinned) is not None:
+            return Decision(pinned, "pinned")
+        return self._decider.decide(request, tried, monotonic())
+
+    async def _attempt(
+        self,
+        route: Route,
+        request: RequestView,
+        decision: Decision,
+        outgoing: Outgoing,
+        client: ClientSide,
+        record: Record,
+    ) -> Exchange:
+        """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
+        replica = self._decider.fleet[decision.replica]
+        charge = self._decider.dispatch(request, decision)
+        self._metrics.decided(replica.id, decision.reason)
+        try:
+            exchange = await self._send(replica, outgoing, client, fresh=False, charge=charge)
+            if exchange.ended is Ended.STALE:
+                exchange = await self._send(replica, outgoing, client, fresh=True, charge=charge)
+        except asyncio.CancelledError:
+            self._metrics.attempted(replica.id, Ended.CANCELLED.value)
+            raise
+        finally:
+            charge.release()
+        self._account(route, replica, exchange, record)
+        if exchange.committed and exchange.ended is not Ended.ANSWERED:
+            exchange.break_off(stream_error(route.dialect))
+        return exchange
+
+    async def _send(
+        self, replica: ReplicaState, outgoing: Outgoing, client: ClientSide, *, fresh: bool, charge: Charge
+    ) -> Exchange:
+        exchange = Exchange(client, self._loop, charge.first_token)
+        pool = self._pools[replica.id]
+        connection = None if fresh else pool.take()
+        if connection is None:
+            try:
+                connection = await pool.connect()
+            except TimeoutError:
+                exchange.end(Ended.CONNECT_TIMEOUT)
+                return exchange
+            except OSError as error:
+                log.debug("%s: %s", replica.id, error)
+                exchange.end(Ended.REFUSED)
+                return exchange
+        head = request_head(
+            outgoing.method,
+            pool.path_prefix + outgoing.target,
+            pool.host_header,
+            outgoing.headers,
+            len(outgoing.body) if outgoing.method == b"POST" else None,
+            authorization=self._authorization,
+            drop=outgoing.drop,
+        )
+        try:
+            connection.send(head, outgoing.body, exchange)
+            await _relayed(exchange, connection, client)
+        finally:
+            if exchange.ended is None:  # cancelled: the client has gone
+                connection.abort()
+        return exchange
+
+    def _account(self, route: Route, replica: ReplicaState, exchange: Exchange, record: Record) -> None:
+        ended = exchange.ended
+        assert ended is not None
+        self._metrics.attempted(replica.id, ended.value)
+        record.first_byte_at, record.token_at = exchange.first_byte_at, exchange.token_at
+        if ended is Ended.ANSWERED:
+            record.status = exchange.status
+            self._judge(replica, exchange)
+            self._read_answer(route, replica, exchange, record)
+            return
+        if exchange.committed:
+            record.status, record.ended_by = exchange.status, "replica"
+        if ended is not Ended.STALE and self._decider.failed(
+            replica, ended.value, certain=ended is Ended.REFUSED
+        ):
+            log.warning("replica %s is unhealthy: %s", replica.id, ended.value)
+
+    def _judge(self, replica: ReplicaState, exchange: Exchange) -> None:
+        """What an answer says of the replica's health: backpressure and the client's errors say nothing bad."""
+        if exchange.retryable and not exchange.backpressure:
+            if self._decider.failed(replica, f"status {exchange.status}"):
+                log.warning("replica %s is unhealthy: answered %d", replica.id, exchange.status)
+        elif self._decider.answered(replica):
+            log.info("replica %s is healthy", replica.id)
+
+    def _read_answer(self, route: Route, replica: ReplicaState, exchange: Exchange, record: Record) -> None:
+        if exchange.scanner is not None:
+            record.usage = exchange.scanner.usage()
+            answer_id = exchange.scanner.answer_id
+        elif route.kind.generates and exchange.status == 200:
+            answer_id, record.usage = read_answer(exchange.held_body)
+        else:
+            return
+        if route.stores_response and answer_id is not None:
+            self._remember(answer_id, replica.id)
+
+
+async def _relayed(exchange: Exchange, connection: Connection, client: ClientSide) -> None:
+    """Sleep until the answer has ended; wait for the client whenever it has fallen behind.
+
+    Raises: asyncio.CancelledError, when the client has gone.
+    """
+    while await exchange.wake() is Signal.CONGESTED:
+        try:
+            await client.drain()
+        except ConnectionError:
+            raise asyncio.CancelledError from None
+        connection.resume()

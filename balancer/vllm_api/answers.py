@@ -1,0 +1,115 @@
+"""What vLLM's answers tell: usage, response ids, which stream events carry generated tokens or an error.
+
+Nothing here raises on what a replica sent: an answer that cannot be read tells nothing.
+"""
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from balancer.core.types import Json
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one answer. `cached_tokens` is None unless the replica runs with --enable-prompt-tokens-details."""
+
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int | None = None
+
+
+class Event(Enum):
+    """What one `data:` event of a stream is."""
+
+    TOKEN = "token"  # generated content, reasoning or tool call: the first one ends TTFT
+    ERROR = "error"
+    DONE = "done"
+    OTHER = "other"  # role-only chunk, usage, envelope of the Responses or Messages API
+
+
+class _Answer(msgspec.Struct):
+    id: Any = None
+    usage: Any = None
+    response: Any = None
+    message: Any = None
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_any = msgspec.json.Decoder()
+
+
+def read_answer(body: bytes) -> tuple[str | None, Usage | None]:
+    """Id and usage of a JSON answer, or of one stream event."""
+    try:
+        answer = _answer.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None, None
+    inner = answer.response if isinstance(answer.response, dict) else answer.message
+    if isinstance(inner, dict):  # Responses and Messages events wrap the answer
+        answer_id, usage = inner.get("id"), inner.get("usage")
+    else:
+        answer_id, usage = answer.id, answer.usage
+    return answer_id if isinstance(answer_id, str) else None, read_usage(usage)
+
+
+def read_usage(usage: Json) -> Usage | None:
+    """OpenAI's names (prompt_tokens, completion_tokens) and those of Responses and Anthropic (input_, output_tokens)."""
+    if not isinstance(usage, dict):
+        return None
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+    output = usage.get("completion_tokens", usage.get("output_tokens", 0))
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    cached = (
+        details.get("cached_tokens") if isinstance(details, dict) else usage.get("cache_read_input_tokens")
+    )
+    if not isinstance(prompt, int):
+        return None
+    return Usage(
+        prompt, output if isinstance(output, int) else 0, cached if isinstance(cached, int) else None
+    )
+
+
+def classify_event(data: bytes) -> Event:
+    """What the payload of one `data:` line is, in any of vLLM's stream formats."""
+    if data == b"[DONE]":
+        return Event.DONE
+    try:
+        event = _any.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Event.OTHER
+    if not isinstance(event, dict):
+        return Event.OTHER
+    if event.get("error") is not None or event.get("object") == "error" or event.get("type") == "error":
+        return Event.ERROR
+    kind = event.get("type")
+    if isinstance(kind, str):
+        return Event.TOKEN if kind.endswith((".delta", "_delta")) else Event.OTHER
+    choices = event.get("choices")
+    if isinstance(choices, list) and any(_has_token(choice) for choice in choices):
+        return Event.TOKEN
+    return Event.OTHER
+
+
+_TOKEN_FIELDS = ("content", "reasoning", "reasoning_content", "tool_calls", "refusal", "function_call")
+
+
+def _has_token(choice: Json) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta")
+    if isinstance(delta, dict):
+        return any(delta.get(field) for field in _TOKEN_FIELDS)
+    return bool(choice.get("text"))
+
+
+def error_status(data: bytes) -> int | None:
+    """The HTTP status that an error event inside a 200 stands for (vLLM puts it into `code`)."""
+    try:
+        event = _any.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    error = event.get("error") if isinstance(event, dict) else None
+    source = error if isinstance(error, dict) else event if isinstance(event, dict) else {}
+    code = source.get("code")
+    return code if isinstance(code, int) else None

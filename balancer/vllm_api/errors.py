@@ -1,0 +1,57 @@
+"""Error bodies in the two dialects that vLLM speaks.
+
+OpenAI's since vLLM 0.10.2: {"error": {message, type, param, code}}; Anthropic's on /v1/messages:
+{"type": "error", "error": {type, message}}.
+"""
+
+import msgspec
+
+from balancer.vllm_api.routes import Dialect
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def error_body(
+    dialect: Dialect,
+    status: int,
+    message: str,
+    *,
+    type_: str,
+    param: str | None = None,
+    code: str | int | None = None,
+) -> bytes:
+    if dialect is Dialect.ANTHROPIC:
+        kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": message,
+                "type": type_,
+                "param": param,
+                "code": status if code is None else code,
+            }
+        }
+    )
+
+
+def stream_error(dialect: Dialect) -> bytes:
+    """The event that ends a stream whose replica was lost."""
+    body = error_body(
+        dialect,
+        502,
+        "The replica was lost before the answer was complete.",
+        type_="BadGatewayError",
+    )
+    if dialect is Dialect.ANTHROPIC:
+        return b"event: error\ndata: " + body + b"\n\n"
+    return b"data: " + body + b"\n\n"

@@ -1,0 +1,22 @@
+"""The door of the benchmarks: one command each. No measuring lives here."""
+
+import typer
+
+from benchmarks.overhead.command import overhead
+
+app = typer.Typer(
+    help="Benchmarks of the balancer, each figure beside its goal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(overhead)
+
+
+@app.callback()
+def main() -> None:
+    """Keep `NAME` a word of its own while there is only one benchmark."""
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m benchmarks")

@@ -1,0 +1,1 @@
+"""A lean load client: keep-alive connections, closed and open loops. It knows HTTP/1.1 and nothing of what it loads."""

@@ -1,0 +1,125 @@
+"""Starting and ending the processes of a benchmark, on the cores they belong to. Every one is ended by its pid."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import cpu
+
+_STOP_WITHIN_S = 10.0
+
+
+class DidNotStartError(Exception):
+    """A process ended, or never answered, before it could be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The subject has a core of its own where there are two or more."""
+
+    subject: frozenset[int]
+    others: frozenset[int]
+
+    @property
+    def shared(self) -> bool:
+        return self.subject == self.others
+
+
+def split_cores(available: frozenset[int]) -> Cores:
+    first = frozenset({min(available)})
+    return Cores(first, available - first or first)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def raise_open_files() -> int:
+    """Lift the soft limit of open files to the hard one, here and in every child; returns the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+@contextlib.contextmanager
+def pinned(cores: frozenset[int]) -> Iterator[None]:
+    """What this thread starts inside the block inherits `cores`."""
+    kept = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, kept)
+
+
+class Child:
+    """A process whose output goes to a file, so that it can tell why it failed."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._popen = popen
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def last_words(self, lines: int = 3) -> str:
+        text = self._log.read_text(encoding="utf-8", errors="replace").strip()
+        return " / ".join(text.splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """SIGTERM; after a while SIGKILL, also to descendants that outlived it."""
+        family = cpu.tree(self.pid)
+        if self.running:
+            self._popen.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(_STOP_WITHIN_S)
+        for pid in family[1:] if not self.running else family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._popen.wait()
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], *, cores: frozenset[int], log: Path) -> Iterator[Child]:
+    """The command as a running child, ended when the block is left."""
+    try:
+        with log.open("wb") as output, pinned(cores):
+            popen = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+    except OSError as error:
+        raise DidNotStartError(f"{command[0]}: {error.strerror}") from error
+    child = Child(popen, log)
+    try:
+        yield child
+    finally:
+        child.stop()
+
+
+def wait_listening(child: Child, port: int, within_s: float = 30.0) -> None:
+    """Until something accepts connections on the port, or the child ended."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not child.running:
+            raise DidNotStartError(f"ended before it listened: {child.last_words() or 'no output'}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise DidNotStartError(f"did not listen within {within_s:g} s: {child.last_words()}")

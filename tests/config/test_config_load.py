@@ -1,0 +1,398 @@
+"""What holds when several sources speak, and what is told when they are wrong."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancer.config import ConfigError, Settings, client_keys, load
+from balancer.config.aliases import ALIASES
+from balancer.config.argv import Takes
+from balancer.config.names import NAMES, flag, variable
+from balancer.config.report import effective
+
+REPLICAS = {"replicas": ["http://gpu-a:8000"]}
+
+# For every setting: text for flag and variable, the same as YAML, and what then holds. No value is the default.
+EXAMPLES = {
+    "replicas": ("http://x:1", ["http://x:1"]),
+    "replica_api_key": ("k1", "k1"),
+    "host": ("127.0.0.1", "127.0.0.1"),
+    "port": ("9000", 9000),
+    "max_body_bytes": ("10", 10),
+    "max_header_bytes": ("11", 11),
+    "client_keepalive_timeout_s": ("1.5", 1.5),
+    "api_keys": ("k2", ["k2"]),
+    "prometheus_port": ("9001", 9001),
+    "prometheus_host": ("::1", "::1"),
+    "request_id_headers": ("x-trace-id", ["x-trace-id"]),
+    "event_loop": ("asyncio", "asyncio"),
+    "reuse_port": ("true", True),
+    "policy": ("random", "random"),
+    "session_headers": ("x-s", ["x-s"]),
+    "index_max_blocks": ("12", 12),
+    "max_attempts": ("1", 1),
+    "scale_out_routes": ("true", True),
+    "connect_timeout_s": ("2", 2),
+    "upstream_keepalive_s": ("3", 3),
+    "first_byte_timeout_s": ("4", 4),
+    "idle_timeout_s": ("6", 6),
+    "health_interval_s": ("7", 7),
+    "health_timeout_s": ("8", 8),
+    "health_failure_threshold": ("9", 9),
+    "health_success_threshold": ("10", 10),
+    "metrics_interval_s": ("11", 11),
+    "metrics_timeout_s": ("12", 12),
+    "models_interval_s": ("13", 13),
+    "drain_delay_s": ("14", 14),
+    "drain_timeout_s": ("15", 15),
+    "log_level": ("DEBUG", "debug"),
+    "log_format": ("json", "json"),
+    "access_log": ("true", True),
+}
+READ_FROM_DISK = {"ssl_certfile", "ssl_keyfile", "api_key_file"}
+
+
+def written(tmp_path: Path, content: object) -> Path:
+    path = tmp_path / "balancer.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def told(flags=None, environ=None, file=None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(flags or {}, environ or {}, file)
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+def only(mistakes: list[str]) -> str:
+    [mistake] = mistakes
+    return mistake
+
+
+def test_examples_cover_every_setting():
+    assert EXAMPLES.keys() | READ_FROM_DISK == Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("setting", EXAMPLES)
+def test_every_setting_is_a_flag_a_variable_and_a_key(setting, tmp_path):
+    text, value = EXAMPLES[setting]
+    base = {} if setting == "replicas" else REPLICAS
+    many = NAMES[setting].takes is Takes.MANY
+    ways = [
+        load({**base, setting: [text] if many else text}, {}),
+        load(base, {variable(setting): text}),
+        load(base, {}, written(tmp_path, {setting: value})),
+    ]
+    assert [way.origins[setting] for way in ways] == [
+        f"command line {flag(setting)}",
+        f"environment {variable(setting)}",
+        f"{tmp_path}/balancer.yaml:1",
+    ]
+    defaults = load({"replicas": ["http://default"]}, {})
+    values = [getattr(way.settings, setting) for way in ways]
+    assert values[0] == values[1] == values[2] != getattr(defaults.settings, setting)
+    assert defaults.origins[setting] == ("command line --replicas" if setting == "replicas" else "default")
+
+
+@given(
+    st.sets(st.sampled_from(["flag", "environment", "file"])), st.sampled_from(["port", "max_payload_size"])
+)
+def test_the_nearest_source_wins(tmp_path_factory, sources, name):
+    setting = NAMES[name].setting
+    flags = {name: "1"} if "flag" in sources else {}
+    environ = {variable(name): "2"} if "environment" in sources else {}
+    path = written(tmp_path_factory.mktemp("config"), {setting: 3} if "file" in sources else {})
+    loaded = load(REPLICAS | flags, environ, path)
+    default = Settings.model_fields[setting].default
+    order = [("flag", 1, "command line"), ("environment", 2, "environment"), ("file", 3, str(path))]
+    value, origin = next(((v, o) for source, v, o in order if source in sources), (default, "default"))
+    assert getattr(loaded.settings, setting) == value
+    assert loaded.origins[setting].startswith(origin)
+
+
+def test_the_variable_may_name_the_file(tmp_path):
+    path = written(tmp_path, REPLICAS | {"port": 1})
+    assert load({}, {"BALANCER_CONFIG": str(path)}).settings.port == 1
+
+
+def test_variables_in_any_case_and_empty_ones():
+    loaded = load(REPLICAS, {"balancer_port": "1", "BALANCER_HOST": "", "OTHER": "x"})
+    assert (loaded.settings.port, loaded.settings.host) == (1, "0.0.0.0")
+
+
+@pytest.mark.parametrize("text", ["a,b", "a b", " a, b ,", '["a", "b"]'])
+def test_lists_in_the_environment(text):
+    assert client_keys(load(REPLICAS, {"BALANCER_API_KEYS": text}).settings) == {"a", "b"}
+
+
+def test_a_key_of_digits_stays_text():
+    assert client_keys(load(REPLICAS, {"BALANCER_API_KEYS": "123"}).settings) == {"123"}
+
+
+def test_variables_of_a_kubernetes_service_are_passed_over():
+    environ = {
+        "BALANCER_PORT": "tcp://10.0.0.1:80",
+        "BALANCER_SERVICE_HOST": "10.0.0.1",
+        "BALANCER_SERVICE_PORT": "80",
+        "BALANCER_SERVICE_PORT_HTTP": "80",
+        "BALANCER_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "BALANCER_PORT_80_TCP_ADDR": "10.0.0.1",
+        "BALANCER_METRICS_PORT": "tcp://10.0.0.2:90",
+        "BALANCER_METRICS_SERVICE_HOST": "10.0.0.2",
+    }
+    assert load(REPLICAS, environ).settings.port == 8080
+
+
+def test_replicas_with_names_and_models():
+    item = json.dumps({"url": "http://b", "name": "b", "models": ["m"]})
+    for given_replicas in (
+        load({"worker_urls": ["http://a/", item]}, {}),
+        load({}, {"BALANCER_REPLICAS": f'["http://a/", {item}]'}),
+    ):
+        first, second = given_replicas.settings.replicas
+        assert (first.url, first.name, first.models) == ("http://a:80", "a:80", None)
+        assert (second.url, second.name, second.models) == ("http://b:80", "b", ("m",))
+
+
+def test_all_mistakes_at_once_each_with_its_place(tmp_path):
+    path = written(
+        tmp_path,
+        "replicas:\n"
+        "  - http://gpu-a:8000\n"
+        "  - url: gpu-b:8000\n"
+        "  - {url: http://gpu-c, nmae: c}\n"
+        "  - url: http://GPU-A:8000/\n"
+        "port: yes\n"
+        "drain_delay_s: -1\n"
+        "prometheus_prot: 1\n"
+        "ssl_certfile: /no/such/file\n",
+    )
+    found = told({"health_interval_s": "0"}, {"BALANCER_LOG_LEVEL": "loud", "BALANCER_PROT": "1"}, path)
+    url = "a URL that begins with http:// or https://"
+    levels = "debug, info, warning, error or critical"
+    assert set(found) == {
+        "prot: expected a known setting; the nearest is BALANCER_PORT (environment BALANCER_PROT)",
+        f"prometheus_prot: expected a known setting; the nearest is prometheus_port ({path}:8)",
+        f"replicas[1].url: expected {url}, given 'gpu-b:8000' ({path}:3)",
+        f"replicas[2].nmae: expected a known key; the nearest is name ({path}:4)",
+        f"replicas[3].url: expected another URL than that of replicas[0] ({path}:5)",
+        f"port: expected a number, not true or false, given True ({path}:6)",
+        f"drain_delay_s: expected seconds, at least 0, given -1 ({path}:7)",
+        "health_interval_s: expected seconds, above 0, given '0' (command line --health-interval-s)",
+        f"log_level: expected {levels}, given 'loud' (environment BALANCER_LOG_LEVEL)",
+        "ssl_keyfile: expected a file path, since ssl_certfile is set (not set)",
+        f"ssl_certfile: expected a readable file: No such file or directory, given '/no/such/file' ({path}:9)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("port: 1\nhost: [", "balancer.yaml:2:8"),
+        ("port: 1\n\thost: x", "balancer.yaml:2:1"),
+        (
+            "port: 1\nhost: x\nport: 2\n",
+            "`port` stands here and in line 1 (",
+        ),
+        ("replicas:\n- {url: http://a, url: http://b}\n", "balancer.yaml:2:19"),
+        ("- port\n", "a mapping of settings"),
+        ("port: 1\n---\nport: 2\n", "balancer.yaml:2:1"),
+        ("port: \x01\n", "balancer.yaml:1"),
+        ("a: !!python/object:os.system {}\n", "balancer.yaml:1:4"),
+        ("a: 2026-99-99\n", "valid YAML"),
+        ("[" * 5000, "less deeply nested"),
+        ("? [a]\n: 1\n", "balancer.yaml:1:3"),
+    ],
+)
+def test_a_file_that_is_not_yaml_of_settings(tmp_path, content, said):
+    mistake = only(told(file=written(tmp_path, content)))
+    assert mistake.startswith("config: expected ")
+    assert said in mistake
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    assert "No such file or directory" in only(told(file=tmp_path / "none.yaml"))
+    assert "Is a directory" in only(told(file=tmp_path))
+    assert "readable file" in only(told(file=""))
+    (tmp_path / "latin.yaml").write_bytes(b"host: \xe9")
+    assert "UTF-8" in only(told(file=tmp_path / "latin.yaml"))
+    # What such a file would have said is unknown; what the other sources say is judged still.
+    assert len(told({"port": "x"}, {"BALANCER_SSL_CERTFILE": __file__}, tmp_path)) == 2
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "---\n"])
+def test_an_empty_file_is_no_mistake(tmp_path, content):
+    assert load(REPLICAS, {}, written(tmp_path, content)).settings.port == 8080
+
+
+@given(st.text(max_size=60))
+def test_any_file_is_settings_or_mistakes(tmp_path_factory, text):
+    with suppress(ConfigError):
+        load({}, {}, written(tmp_path_factory.mktemp("any"), text.encode("utf-8", "replace").decode()))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(NAMES)), anything, max_size=5))
+def test_any_values_are_settings_or_mistakes(tmp_path_factory, content):
+    with suppress(ConfigError):
+        load({}, {}, written(tmp_path_factory.mktemp("any"), content))
+
+
+def test_no_replicas():
+    assert only(told()).startswith(
+        "replicas: expected a list of replica URLs, not empty; for example --worker-urls "
+    )
+    assert only(told({"replicas": []})).startswith("replicas: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"ssl_certfile": __file__}, "ssl_keyfile: expected a file path, since ssl_certfile is set"),
+        ({"ssl_keyfile": __file__}, "ssl_certfile: expected a file path, since ssl_keyfile is set"),
+        ({"port": "81", "prometheus_port": "81"}, "prometheus_port: expected another port than `port`"),
+        ({"port": "65536"}, "port: expected a port, at least 0 and at most 65535"),
+        ({"upstream_keepalive_s": "5"}, "upstream_keepalive_s: expected seconds, at least 0 and below 5"),
+        ({"request_id_headers": ["x id"]}, "request_id_headers[0]: expected a header name"),
+        ({"idle_timeout_s": "nan"}, "idle_timeout_s: expected seconds, above 0"),
+        ({"access_log": "often"}, "access_log: expected true or false"),
+    ],
+)
+def test_wrong_values(flags, said):
+    assert said in only(told(REPLICAS | flags))
+
+
+def test_both_ports_may_be_any_free_one():
+    assert load(REPLICAS | {"port": "0", "prometheus_port": "0"}, {}).settings.prometheus_port == 0
+
+
+def test_a_wrong_value_hides_no_contradiction_and_makes_none():
+    assert len(told(REPLICAS | {"port": "x", "ssl_certfile": __file__})) == 2
+    assert only(told(REPLICAS | {"port": "x", "prometheus_port": "8080"})).startswith("port: ")
+    assert only(told(REPLICAS | {"ssl_certfile": "", "ssl_keyfile": __file__})).startswith("ssl_certfile: ")
+
+
+def test_names_of_replicas_are_unique():
+    flags = {"replicas": ['{"url": "http://a", "name": "r"}', '{"url": "http://b", "name": "r"}']}
+    assert only(told(flags)).startswith("replicas[1].name: expected another name than that of replicas[0]")
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"replicas": [f"http://user:{SECRET}@gpu"]},
+        {"replicas": [f"http://user:{SECRET}/x@gpu"]},
+        {"replicas": [f"user:{SECRET}@gpu:8000"]},
+        {"replicas": [f"http://gpu/?key={SECRET}"]},
+        {"replicas": [f'{{"url": "http://u:{SECRET}@gpu"}}']},
+        {"replicas": [f'{{"urk": "http://u:{SECRET}@gpu"}}']},
+        {"replicas": [f'["http://u:{SECRET}@gpu"]']},
+        REPLICAS | {"api_keys": [f"{SECRET} {SECRET}"]},
+        REPLICAS | {"api_keys": [SECRET], "api_key": ["other"]},
+        REPLICAS | {"replica_api_key": f"{SECRET}é"},
+        REPLICAS | {"api_kyes": SECRET},
+    ],
+)
+def test_mistakes_never_repeat_a_secret(flags):
+    assert SECRET not in "".join(told(flags))
+
+
+def test_the_settings_that_hold_are_printed_with_masked_secrets():
+    loaded = load(REPLICAS | {"api_key": [SECRET], "replica_api_key": SECRET}, {"BALANCER_PORT": "1"})
+    text = effective(loaded)
+    assert SECRET not in text
+    assert SECRET not in repr(loaded)
+    assert "# command line --api-key\n" in text
+    assert "port: 1                                       # environment BALANCER_PORT\n" in text
+    content = yaml.safe_load(text)
+    assert content.keys() == Settings.model_fields.keys()
+    assert content["replicas"] == [{"url": "http://gpu-a:8000", "name": "gpu-a:8000", "models": None}]
+
+
+def test_keys_from_a_file(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("# clients\nk1\n\n  k2  \n", encoding="utf-8")
+    assert client_keys(load(REPLICAS | {"api_key_file": str(path), "api_keys": ["k3"]}, {}).settings) == {
+        "k1",
+        "k2",
+        "k3",
+    }
+    path.write_text(f"k1\n{SECRET} 2\n", encoding="utf-8")
+    mistake = only(told(REPLICAS | {"api_key_file": str(path)}))
+    assert "line 2 is not" in mistake
+    assert SECRET not in mistake
+    path.write_text("# none\n", encoding="utf-8")
+    assert "at least one key" in only(told(REPLICAS | {"api_key_file": str(path)}))
+
+
+TRANSLATED = {
+    "worker_urls": (["http://a"], "replicas", "http://a:80"),
+    "static_backends": ("http://a, http://b", "replicas", "http://b:80"),
+    "api_key": (["k"], "api_keys", "**"),
+    "max_payload_size": ("5", "max_body_bytes", "5"),
+    "routing_logic": ("prefixaware", "policy", "cache_aware"),
+    "session_key": ("X-User", "session_headers", "x-user"),
+    "retry_max_retries": ("4", "max_attempts", "5"),
+    "health_check_interval_secs": ("60", "health_interval_s", "60"),
+    "health_check_timeout_secs": ("6", "health_timeout_s", "6"),
+    "engine_stats_interval": ("30", "metrics_interval_s", "30"),
+}
+
+
+def test_translations_cover_every_alias():
+    assert TRANSLATED.keys() == {alias.name for alias in ALIASES}
+
+
+@pytest.mark.parametrize("alias", TRANSLATED)
+def test_aliases_stand_wherever_the_setting_may(alias, tmp_path):
+    value, setting, holds = TRANSLATED[alias]
+    base = {} if setting == "replicas" else REPLICAS
+    text = value[0] if isinstance(value, list) else value
+    for loaded in (
+        load({**base, alias: value}, {}),
+        load(base, {variable(alias): text}),
+        load(base, {}, written(tmp_path, {alias: value})),
+    ):
+        assert holds in str(getattr(loaded.settings, setting))
+        assert alias in loaded.origins[setting].replace("-", "_").lower() or "yaml" in loaded.origins[setting]
+
+
+def test_values_of_other_routers():
+    assert load(REPLICAS | {"policy": "consistent_hash"}, {}).settings.policy == "session"
+    mistake = only(told(REPLICAS | {"routing_logic": "kvaware"}))
+    assert "expected roundrobin, session, prefixaware, or one of ours as `policy`, given 'kvaware'" in mistake
+
+
+def test_an_alias_and_its_setting_must_agree():
+    same = REPLICAS | {"max_payload_size": "5", "max_body_bytes": "5"}
+    assert load(same, {}).settings.max_body_bytes == 5
+    mistake = only(told(same | {"max_body_bytes": "6"}))
+    assert "the same as --max-payload-size, since both set max_body_bytes" in mistake
+    # Sources are another matter: the nearer one wins, whatever the names.
+    assert (
+        load(REPLICAS | {"max_payload_size": "5"}, {"BALANCER_MAX_BODY_BYTES": "6"}).settings.max_body_bytes
+        == 5
+    )
+
+
+def test_static_models_go_with_static_backends():
+    loaded = load({"static_backends": "http://a,http://b", "static_models": "m,n"}, {})
+    assert [replica.models for replica in loaded.settings.replicas] == [("m",), ("n",)]
+    uneven = {"static_backends": "http://a,http://b", "static_models": "m"}
+    assert only(told(uneven)).startswith("static_models: expected one model for each of --static-backends")
+    alone = REPLICAS | {"static_models": "m"}
+    assert only(told(alone)).startswith("static_models: expected --static-backends beside it")

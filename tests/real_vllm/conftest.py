@@ -1,0 +1,108 @@
+"""Three real vLLM replicas and one balancer in front of them, for the whole session."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.real_vllm.wire import MODEL, ask, until
+
+ROOT = Path(__file__).parents[2]
+FARM = Path(__file__).parent / "farm"
+HOME = Path(os.environ.get("REAL_VLLM_HOME", ROOT / ".real-vllm"))
+VLLM_PYTHON = Path(os.environ.get("REAL_VLLM_VENV", HOME / "venv")) / "bin/python"
+REPLICAS = 3
+STOP_S = 30
+FLAGS = [
+    *("--block-size", "32"),
+    *("--max-model-len", "8192"),
+    *("--max-num-seqs", "16"),
+    *("--kv-cache-memory-bytes", "64M"),
+    "--enable-prompt-tokens-details",
+]
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+@contextmanager
+def running(command: list[str], **options) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> Path:
+    if not VLLM_PYTHON.exists():
+        pytest.fail(f"no vLLM at {VLLM_PYTHON}: run scripts/real-vllm install")
+    return VLLM_PYTHON
+
+
+@pytest.fixture(scope="session")
+def model(vllm_python, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    subprocess.run([vllm_python, FARM / "model.py", "--out", path], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def replicas(vllm_python, model, tmp_path_factory) -> Iterator[list[str]]:
+    logs = tmp_path_factory.mktemp("vllm")
+    ports = free_ports(REPLICAS)
+    command = [str(vllm_python), str(FARM / "launcher.py"), "--model", str(model), "--name", MODEL]
+    command += ["--ports", ",".join(map(str, ports)), "--log-dir", str(logs), *FLAGS]
+    with (
+        (logs / "launcher.log").open("w") as errors,
+        running(command, stdout=subprocess.PIPE, stderr=errors) as farm,
+    ):
+        assert farm.stdout is not None
+        ready = 0
+        while ready < REPLICAS:
+            line = farm.stdout.readline()
+            if not line or line.startswith("DIED"):
+                pytest.fail(f"vLLM did not start: {line.strip() or 'launcher ended'}; logs in {logs}")
+            ready += line.startswith("READY")
+        yield [f"http://127.0.0.1:{port}" for port in ports]
+
+
+@pytest.fixture(scope="session")
+def replica(replicas) -> str:
+    """One of them, to be asked without a balancer."""
+    return replicas[0]
+
+
+@pytest.fixture(scope="session")
+def balancer(replicas, tmp_path_factory) -> Iterator[str]:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    path = tmp_path_factory.mktemp("balancer") / "balancer.log"
+    command = [sys.executable, "-m", "balancer", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--worker-urls", *replicas]
+    with path.open("w") as log, running(command, stdout=log, stderr=log, cwd=ROOT) as process:
+
+        def serves() -> bool:
+            if process.poll() is not None:
+                pytest.fail(f"the balancer ended with {process.returncode}:\n{path.read_text()[-3000:]}")
+            try:
+                answer = ask(url, "/v1/models")
+            except OSError:
+                return False
+            return answer.status == 200 and MODEL in answer.body.decode()
+
+        assert until(serves, within_s=30), path.read_text()[-3000:]
+        yield url
