@@ -37,9 +37,6 @@ BACKLOG = 4096
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status."""
     configure_logging(settings.log_level, settings.log_format)
-    # a proxy makes little garbage in cycles and much that lives as long as a request: collect seldom
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     factory = uvloop.new_event_loop if settings.event_loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_serve(settings))
@@ -52,6 +49,10 @@ async def _serve(settings: Settings) -> int:
         except OSError as error:
             log.error("cannot listen on %s:%d: %s", settings.host, settings.port, error.strerror or error)
             return 1
+        # what is there now stays; a proxy makes little garbage in cycles, and much that lives as long as a request
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         await balancer.until_stopped()
     return 0
 

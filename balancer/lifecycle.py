@@ -20,7 +20,6 @@ from balancer.core.errors import Refused, replicas_failed, too_slow
 from balancer.core.fleet.replica import Charge, ReplicaState
 from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
-from balancer.forwarding.connection import Connection
 from balancer.forwarding.exchange import Ended, Exchange, Signal
 from balancer.forwarding.headers import request_head
 from balancer.forwarding.pool import ConnectionPool
@@ -144,13 +143,12 @@ class Lifecycle:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
         replica = self._decider.fleet[decision.replica]
         charge = self._decider.dispatch(request, decision)
-        self._metrics.decided(replica.id, decision.reason)
         try:
             exchange = await self._send(replica, outgoing, client, fresh=False, charge=charge)
             if exchange.ended is Ended.STALE:
                 exchange = await self._send(replica, outgoing, client, fresh=True, charge=charge)
         except asyncio.CancelledError:
-            self._metrics.attempted(replica.id, Ended.CANCELLED.value)
+            self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED.value)
             raise
         finally:
             charge.release()
@@ -186,7 +184,11 @@ class Lifecycle:
         )
         try:
             connection.send(head, outgoing.body, exchange)
-            await _relayed(exchange, connection, client)
+            while await exchange.waiting() is Signal.CONGESTED:
+                await client.drain()
+                connection.resume()
+        except ConnectionError:  # the client has gone: drain is the only one to raise it
+            raise asyncio.CancelledError from None
         finally:
             if exchange.ended is None:  # cancelled: the client has gone
                 connection.abort()
@@ -195,7 +197,7 @@ class Lifecycle:
     def _account(self, route: Route, replica: ReplicaState, exchange: Exchange, record: Record) -> None:
         ended = exchange.ended
         assert ended is not None
-        self._metrics.attempted(replica.id, ended.value)
+        self._metrics.attempted(replica.id, record.reason, ended.value)
         record.first_byte_at, record.token_at = exchange.first_byte_at, exchange.token_at
         if ended is Ended.ANSWERED:
             record.status = exchange.status
@@ -227,16 +229,3 @@ class Lifecycle:
             return
         if route.stores_response and answer_id is not None:
             self._remember(answer_id, replica.id)
-
-
-async def _relayed(exchange: Exchange, connection: Connection, client: ClientSide) -> None:
-    """Sleep until the answer has ended; wait for the client whenever it has fallen behind.
-
-    Raises: asyncio.CancelledError, when the client has gone.
-    """
-    while await exchange.wake() is Signal.CONGESTED:
-        try:
-            await client.drain()
-        except ConnectionError:
-            raise asyncio.CancelledError from None
-        connection.resume()

@@ -161,6 +161,7 @@ async def serving(port: int, slots: int = 1, visits_per_s: float = 1000.0) -> As
     server.close()
     for connection in list(connections):
         connection.cut()
+    await asyncio.sleep(0)  # the turn in which their sockets are closed
 
 
 async def _main() -> None:

@@ -44,9 +44,10 @@ def parse_stat(line: str) -> StatLine:
     """The command's name stands in parentheses and may hold anything, parentheses and blanks too."""
     fields = line.rpartition(")")[2].split()
     try:
-        return StatLine(parent=int(fields[1]), ticks=sum(int(field) for field in fields[11:15]))
-    except (IndexError, ValueError) as error:
-        raise ValueError(f"stat: expected 15 fields or more, got {line[:80]!r}") from error
+        user, system, ended_user, ended_system = map(int, fields[11:15])
+        return StatLine(parent=int(fields[1]), ticks=user + system + ended_user + ended_system)
+    except ValueError as error:
+        raise ValueError(f"stat: expected the fields of proc(5), got {line[:80]!r}") from error
 
 
 def tree(root: int) -> list[int]:

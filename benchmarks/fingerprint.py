@@ -4,28 +4,32 @@ import datetime as dt
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+
+import balancer
 
 _PACKAGES = ("aiohttp", "httptools", "uvloop")
 
 
-def fingerprint() -> dict[str, str | int | None]:
+def fingerprint() -> dict[str, str | float | None]:
     """Missing facts are None."""
     return {
         "taken_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "cpu": _first_value("/proc/cpuinfo", "model name"),
         "cores": len(os.sched_getaffinity(0)),
         "memory": _first_value("/proc/meminfo", "MemTotal"),
+        "load_1m": round(os.getloadavg()[0], 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "balancer": _version("vllm-balancer"),
+        "balancer": balancer.__version__,
         "commit": _commit(),
         **{package: _version(package) for package in _PACKAGES},
     }
 
 
-def one_line(facts: dict[str, str | int | None]) -> str:
+def one_line(facts: Mapping[str, str | float | None]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
 
 

@@ -78,8 +78,7 @@ class Metrics(Collector):
         self._policy = policy
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
         self._models: dict[str, _ModelSeries] = {}
-        self._decisions: Counter[tuple[str, str]] = Counter()
-        self._attempts: Counter[tuple[str, str]] = Counter()
+        self._attempts: Counter[tuple[str, str, str]] = Counter()
         self._engine_failures: Counter[tuple[str, str]] = Counter()
         self._served: frozenset[str] = frozenset()
         self._registry = CollectorRegistry()
@@ -106,11 +105,9 @@ class Metrics(Collector):
             series.cached_tokens += usage.cached_tokens or 0
         series.matched_tokens += record.matched_tokens
 
-    def decided(self, replica: str, reason: str) -> None:
-        self._decisions[replica, reason] += 1
-
-    def attempted(self, replica: str, outcome: str) -> None:
-        self._attempts[replica, outcome] += 1
+    def attempted(self, replica: str, reason: str, outcome: str) -> None:
+        """Count an attempt that has ended."""
+        self._attempts[replica, reason, outcome] += 1
 
     def observer_failed(self, observer: str, replica: str) -> None:
         self._engine_failures[observer, replica] += 1
@@ -162,16 +159,10 @@ class Metrics(Collector):
         yield ttft
         yield duration
         yield tokens
-        decisions = CounterMetricFamily(
-            "balancer_decisions",
-            "Attempts by replica and reason of the choice.",
-            labels=("replica", "reason"),
-        )
-        for key, count in self._decisions.items():
-            decisions.add_metric(key, count)
-        yield decisions
         attempts = CounterMetricFamily(
-            "balancer_attempts", "Attempts by replica and how they ended.", labels=("replica", "outcome")
+            "balancer_attempts",
+            "Attempts by replica, reason of the choice, and how they ended.",
+            labels=("replica", "reason", "outcome"),
         )
         for key, count in self._attempts.items():
             attempts.add_metric(key, count)

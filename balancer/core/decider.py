@@ -16,10 +16,10 @@ class Decider:
         for replica in fleet:
             policy.joined(replica)
 
-    def understand(self, route: RouteKind, body: bytes, content_type: str) -> RequestView:
-        """What is asked, as far as the policy needs to know."""
-        if content_type.startswith("multipart/"):
-            return read_form(route, body, content_type)
+    def understand(self, route: RouteKind, body: bytes, form: str | None) -> RequestView:
+        """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
+        if form is not None and form.startswith("multipart/"):
+            return read_form(route, body, form)
         if self.policy.reads_prompt:
             return read_request(route, body)
         return read_envelope(route, body)

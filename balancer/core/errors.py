@@ -107,3 +107,7 @@ def body_too_large(limit_bytes: int) -> Refused:
         blame=Blame.CLIENT,
         type="RequestEntityTooLargeError",
     )
+
+
+def internal_error() -> Refused:
+    return Refused(500, "The balancer failed.", blame=Blame.BALANCER, type="InternalServerError")

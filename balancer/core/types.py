@@ -6,7 +6,7 @@ Times are seconds on one monotonic clock; load is in requests and tokens.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 ReplicaId = NewType("ReplicaId", str)
 BlockKey = int
@@ -87,8 +87,7 @@ class RequestView:
     previous_response: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One replica as the policy saw it: the receipt of a decision is a tuple of these, best first."""
 
     replica: ReplicaId
@@ -98,8 +97,7 @@ class Candidate:
     pending_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Which replica gets this attempt, why, and what is charged to it until it has answered."""
 
     replica: ReplicaId

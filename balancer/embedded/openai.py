@@ -32,7 +32,9 @@ async def completions(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, CompletionRequest)
     model = replica.check_model(body.model)
     prompts = [encode_prompt(replica.tokenizer, prompt) for prompt in text_prompts(body.prompt)]
-    generation = replica.generate(prompts, body, max_tokens=16 if body.max_tokens is None else body.max_tokens)
+    generation = replica.generate(
+        prompts, body, max_tokens=16 if body.max_tokens is None else body.max_tokens
+    )
     shape = OpenAIShape("completion", replica, generation, body, model=model, id_=new_id("cmpl-", request))
     return await _answer(request, replica, generation, shape, stream=bool(body.stream))
 
@@ -66,7 +68,9 @@ class OpenAIShape:
         self.body = body
         options = body.stream_options
         self.include_usage = options is not None and bool(options.include_usage)
-        self.continuous_usage = self.include_usage and options is not None and bool(options.continuous_usage_stats)
+        self.continuous_usage = (
+            self.include_usage and options is not None and bool(options.continuous_usage_stats)
+        )
         self._head = {
             "id": id_,
             "object": {"chat": "chat.completion", "completion": "text_completion"}[kind],
@@ -102,12 +106,14 @@ class OpenAIShape:
     def begin(self) -> Iterator[bytes]:
         if self.kind == "completion":
             return
+        tokens = self.generation.prompt_tokens
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
         for choice in self.generation.choices:
             delta = {"index": choice.index, "delta": {"role": "assistant", "content": ""}}
             ids = choice.prompt_ids if self.body.return_token_ids else None
             yield self._chunk(
                 [{**delta, "logprobs": None, "finish_reason": None}],
-                usage={**self.generation.usage(details=False), "completion_tokens_details": None},
+                usage={**usage, "completion_tokens_details": None},
                 prompt_token_ids=ids,
                 prompt_text=None,
             )

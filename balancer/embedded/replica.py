@@ -15,7 +15,6 @@ from balancer.embedded.continuation import Continuation, Limits, continuation
 from balancer.embedded.driver import Batch, EngineDeadError, EngineDriver
 from balancer.embedded.engine import (
     Engine,
-    EngineBusyError,
     EngineRequest,
     EngineSequence,
     Phase,
@@ -28,6 +27,8 @@ from balancer.embedded.options import ReplicaOptions
 from balancer.embedded.prompts import Sampling
 from balancer.embedded.tokenizer import Tokenizer
 from balancer.embedded.wire import ApiError
+
+MAX_CHOICES = 16_384  # vLLM's bound on `n`
 
 
 @dataclass(slots=True)
@@ -141,8 +142,9 @@ class Replica:
                 f"Please request fewer output tokens. (parameter=max_tokens, value={max_tokens})",
                 param="max_tokens",
             )
-        if sampling.n is not None and sampling.n < 1:
-            raise ApiError(400, f"n must be at least 1, got {sampling.n}.")
+        if sampling.n is not None and not 1 <= sampling.n <= MAX_CHOICES:
+            limit = "at least 1" if sampling.n < 1 else f"at most {MAX_CHOICES}"
+            raise ApiError(400, f"n must be {limit}, got {sampling.n}.")
         stop = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop or []
         if not all(stop):
             raise ApiError(400, "stop cannot contain an empty string.", param="stop")
@@ -159,13 +161,15 @@ class Replica:
     ) -> Generation:
         """Start all answers that a request asks for, or raise the error that it gets instead."""
         root = hash_root(model=f"{self.model}/{self.options.seed}", cache_salt=sampling.cache_salt)
+        several = [(ids, self.limits(sampling, max_tokens, len(ids))) for ids in prompts]
+        self._require_room(len(prompts) * (sampling.n or 1))
         planned = [
             (prompt_ids, *self._plan(prompt_ids, limits, choice, root))
-            for prompt_ids, limits in [(ids, self.limits(sampling, max_tokens, len(ids))) for ids in prompts]
+            for prompt_ids, limits in several
             for choice in range(sampling.n or 1)
         ]
         batch = self._submit([request for *_, request in planned], streaming=bool(sampling.stream))
-        choices = []
+        choices: list[Choice] = []
         for (prompt_ids, answer, request), sequence in zip(planned, batch.sequences, strict=True):
             choices.append(Choice(len(choices), prompt_ids, answer, sequence))
             self._finish_reasons[request.request_id] = answer.finish_reason
@@ -174,6 +178,7 @@ class Replica:
     async def prefill(self, prompts: Sequence[list[int]]) -> None:
         """What a pooling model does: compute the prompts, and no more."""
         root = hash_root(model=f"{self.model}/{self.options.seed}")
+        self._require_room(len(prompts))
         requests = []
         for prompt_ids in prompts:
             self.limits(Sampling(), 1, len(prompt_ids))
@@ -215,14 +220,18 @@ class Replica:
     def _submit(self, requests: Sequence[EngineRequest], *, streaming: bool) -> Batch:
         try:
             return self.driver.submit(requests, streaming=streaming)
-        except EngineBusyError:
+        except EngineDeadError as error:
+            raise ApiError(500, str(error), "InternalServerError") from error
+
+    def _require_room(self, requests: int) -> None:
+        """All that one HTTP request asks for is queued, or none of it."""
+        if not self.engine.has_room(requests):
+            self.engine.counters.rejections += 1
             message = (
                 "The engine is currently busy and cannot accept new requests. "
                 "Please try again later or on a different instance."
             )
-            raise ApiError(503, message, "Service Unavailable") from None
-        except EngineDeadError as error:
-            raise ApiError(500, str(error), "InternalServerError") from error
+            raise ApiError(503, message, "Service Unavailable")
 
     def _request_id(self) -> str:
         return f"r{next(self._serial)}"

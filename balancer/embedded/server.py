@@ -5,8 +5,10 @@ particular is answered here.
 """
 
 import asyncio
+import contextlib
 import signal
 import sys
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import uvloop
@@ -102,13 +104,15 @@ def create_app(options: ReplicaOptions) -> web.Application:
     """The application of one replica; its engine starts and stops with it."""
     app = web.Application(middlewares=[_errors, _authenticate], client_max_size=MAX_BODY_BYTES)
     app[REPLICA] = Replica(options)
+    app[responses.STORE] = OrderedDict()
     app.cleanup_ctx.append(_run_engine)
-    for path, handler in {
+    gets: dict[str, _Handler] = {
         "/health": health, "/ping": health, "/version": version, "/v1/models": models, "/load": load,
         "/metrics": metrics, "/v1/responses/{id}": responses.retrieve,
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for path, handler in gets.items():
         app.router.add_get(path, handler, allow_head=False)
-    for path, handler in {
+    posts: dict[str, _Handler] = {
         "/ping": health,
         "/tokenize": tokenize,
         "/detokenize": detokenize,
@@ -121,26 +125,26 @@ def create_app(options: ReplicaOptions) -> web.Application:
         "/v1/messages/count_tokens": messages.count_tokens,
         "/v1/audio/transcriptions": speech.transcribe,
         **pooling.ROUTES,
-    }.items():
+    }
+    for path, handler in posts.items():
         app.router.add_post(path, handler)
     return app
 
 
-async def serve_replica(
-    options: ReplicaOptions, *, ready: Callable[[int], None] | None = None
-) -> None:
+async def serve_replica(options: ReplicaOptions, *, ready: Callable[[int], None] | None = None) -> None:
     """Serve until cancelled. `ready` is called with the port once it accepts connections."""
     runner = web.AppRunner(
         create_app(options),
         handler_cancellation=True,  # a client that goes away frees its sequences at once
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
+        shutdown_timeout=0.0,
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=0.0, backlog=2048)
+        site = web.TCPSite(runner, options.host, options.port, backlog=2048)
         await site.start()
         if ready is not None:
             ready(runner.addresses[0][1])
@@ -162,10 +166,8 @@ def run_replica(options: ReplicaOptions) -> None:
         assert serving is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, serving.cancel)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await serve_replica(options, ready=announce)
-        except asyncio.CancelledError:
-            pass
 
     uvloop.run(main())
 

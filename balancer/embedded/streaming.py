@@ -30,7 +30,12 @@ class StreamShape(Protocol):
 
 
 async def stream_generation(
-    request: web.Request, replica: Replica, generation: Generation, shape: StreamShape, *, early: Iterable[bytes] = ()
+    request: web.Request,
+    replica: Replica,
+    generation: Generation,
+    shape: StreamShape,
+    *,
+    early: Iterable[bytes] = (),
 ) -> web.StreamResponse:
     """The whole stream of a generation; `early` goes out before the first token. Leaving it early aborts it."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})

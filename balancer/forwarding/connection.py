@@ -20,6 +20,7 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_exchange",
         "_head",
+        "_keep_alive",
         "_loop",
         "_messages",
         "_parser",
@@ -42,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._head: bytes | None = b""
         self._messages = 0
         self._complete = False
+        self._keep_alive = False
         self._timer: asyncio.TimerHandle | None = None
         self.first_byte_timeout_s: float | None = None
         self.idle_timeout_s: float | None = None
@@ -160,6 +162,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()
 
     # -- inside
 
@@ -181,7 +184,7 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
-        if self.closed or not self._parser.should_keep_alive() or self.transport.is_closing():
+        if self.closed or not self._keep_alive or self.transport.is_closing():
             self.closed = True
             self.transport.close()
             return

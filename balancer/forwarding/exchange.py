@@ -5,7 +5,7 @@ before prefill, and may report overload as the first event), any other answer un
 to there another replica can take over unseen. From then on (`committed`) upstream bytes go to the client's
 transport as they come, chunk framing included; nothing is ever replayed.
 
-There is no task and no queue here. The connection calls in from the event loop; the handler sleeps on `wake()` and
+There is no task and no queue here. The connection calls in from the event loop; the handler sleeps on `waiting()` and
 is woken only for the end of the answer, or to wait for a client that is slower than the replica.
 """
 
@@ -104,17 +104,14 @@ class Exchange:
 
     # -- for the handler
 
-    async def wake(self) -> Signal:
-        """Sleep until the answer has ended or the client has fallen behind."""
+    def waiting(self) -> asyncio.Future[Signal]:
+        """To be awaited: done when the answer has ended, or the client has fallen behind."""
+        waiter = self._waiter = self._loop.create_future()
         if self.ended is not None:
-            return Signal.ENDED
-        if self.congested:
-            return Signal.CONGESTED
-        self._waiter = self._loop.create_future()
-        try:
-            return await self._waiter
-        finally:
-            self._waiter = None
+            waiter.set_result(Signal.ENDED)
+        elif self.congested:
+            waiter.set_result(Signal.CONGESTED)
+        return waiter
 
     @property
     def retryable(self) -> bool:

@@ -21,15 +21,16 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_SENT_ON = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _NOT_SENT_BACK = _HOP_BY_HOP | {b"content-length"}
+_NAMES_NO_FIELD = frozenset({b"close", b"keep-alive"})
 
 
-def connection_options(headers: RawHeaders) -> frozenset[bytes]:
-    """The fields that a Connection header names: hop-by-hop as well."""
-    options: set[bytes] = set()
+def _connection_options(headers: RawHeaders) -> frozenset[bytes]:
+    """The fields that Connection headers name: hop-by-hop as well. Almost always none."""
+    options: frozenset[bytes] = frozenset()
     for name, value in headers:
-        if name.lower() == b"connection":
-            options.update(option.strip().lower() for option in value.split(b","))
-    return frozenset(options)
+        if len(name) == 10 and name.lower() == b"connection" and value.lower() not in _NAMES_NO_FIELD:
+            options |= {option.strip().lower() for option in value.split(b",")}
+    return options
 
 
 def request_head(
@@ -46,12 +47,14 @@ def request_head(
 
     `authorization` replaces the caller's; `drop` names further fields (lower case) that stay here.
     """
+    stays = drop | _connection_options(headers)
+    if authorization is not None:
+        stays |= {b"authorization"}
     lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, target, host)]
     for name, value in headers:
         low = name.lower()
-        if low in _NOT_SENT_ON or low in drop or (authorization is not None and low == b"authorization"):
-            continue
-        lines.append(b"%s: %s\r\n" % (name, value))
+        if low not in _NOT_SENT_ON and low not in stays:
+            lines.append(b"%s: %s\r\n" % (name, value))
     if authorization is not None:
         lines.append(b"Authorization: %s\r\n" % authorization)
     if body_bytes is not None:
@@ -63,7 +66,7 @@ def request_head(
 def response_head(status: int, reason: bytes, headers: RawHeaders, added: Iterable[bytes]) -> bytes:
     """The head to send to the client; `added` are whole lines (framing, connection)."""
     lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
-    named = connection_options(headers)
+    named = _connection_options(headers)
     for name, value in headers:
         low = name.lower()
         if low not in _NOT_SENT_BACK and low not in named:

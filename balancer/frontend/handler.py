@@ -1,6 +1,7 @@
 """One handler for everything that arrives: find the route, check the key, read the body, hand over."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from time import monotonic
 from urllib.parse import unquote
@@ -10,11 +11,10 @@ from aiohttp import web
 from balancer.accounting import access_log
 from balancer.accounting.record import Record
 from balancer.core.decider import Decider
-from balancer.core.errors import Blame, Refused, body_too_large, method_not_allowed, not_found
+from balancer.core.errors import Blame, Refused, body_too_large, internal_error, method_not_allowed, not_found
 from balancer.core.fleet.pins import ResponsePins
-from balancer.core.types import ReplicaId, RequestView
+from balancer.core.types import ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
-from balancer.forwarding.headers import connection_options
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
@@ -27,6 +27,8 @@ from balancer.vllm_api.routes import (
     dialect_of,
     stored_response_id,
 )
+
+log = logging.getLogger("balancer.frontend")
 
 _NOTHING: frozenset[bytes] = frozenset()
 
@@ -74,6 +76,9 @@ class Handler:
             return refusal(body_too_large(self._max_body_bytes), dialect_of(path))
         except web.RequestPayloadError as error:
             return refusal(_bad_body(error), dialect_of(path))
+        except Exception:
+            log.exception("a defect of the balancer, at %s %s", request.method, path)
+            return refusal(internal_error(), dialect_of(path))
 
     async def _answer(self, request: web.BaseRequest, path: str, target: str) -> web.StreamResponse:
         method = request.method
@@ -87,7 +92,8 @@ class Handler:
             return await self._other(request, route, path, target)
         self._keys.check(request.raw_headers)
         body = await self._body(request)
-        view = self._decider.understand(route.kind, body, request.headers.get("Content-Type", ""))
+        form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
+        view = self._decider.understand(route.kind, body, form)
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
         return await self._relay(request, route, view, target, body, pinned)
 
@@ -133,6 +139,12 @@ class Handler:
             if length is not None and length > self._max_body_bytes:
                 raise body_too_large(self._max_body_bytes)
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = request.content
+        if content.is_eof():  # it came with the head, as most do
+            body = content.read_nowait()
+            if len(body) > self._max_body_bytes:
+                raise body_too_large(self._max_body_bytes)
+            return body
         return await request.read()
 
     async def _relay(
@@ -148,16 +160,13 @@ class Handler:
         if transport is None:  # the client left while its body was read
             raise asyncio.CancelledError
         headers = request.headers
-        if view.session is None:
+        if self._decider.policy.reads_prompt:
             for name in self._session_headers:
                 if name in headers:
                     view.session = headers[name]
                     break
-        drop = self._withheld
-        if "Connection" in headers:
-            drop |= connection_options(request.raw_headers)
         outgoing = Outgoing(
-            request.method.encode(), target.encode("latin-1"), request.raw_headers, body, drop
+            request.method.encode(), target.encode("latin-1"), request.raw_headers, body, self._withheld
         )
         client = ClientSide(
             transport,

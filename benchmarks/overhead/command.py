@@ -80,6 +80,7 @@ def overhead(
 def _run(plan: Plan, tools: Tools, screen: Console) -> dict[str, Any]:
     if split_cores(frozenset(os.sched_getaffinity(0))).shared:
         screen.print("One core only: load and subject share it, latency and rates say little.")
+    facts = fingerprint()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Drawn only between cells: a bar that moves by itself would take time from the load.
     with (
@@ -94,7 +95,7 @@ def _run(plan: Plan, tools: Tools, screen: Console) -> dict[str, Any]:
         measured = uvloop.run(measure(plan, tools, Path(folder), advance))
     return {
         "benchmark": NAME,
-        "fingerprint": fingerprint(),
+        "fingerprint": facts,
         "plan": {
             "arms": [arm.name for arm in plan.arms],
             "bodies": [body.name for body in plan.bodies],

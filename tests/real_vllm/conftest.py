@@ -4,8 +4,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,23 +61,65 @@ def model(vllm_python, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def replicas(vllm_python, model, tmp_path_factory) -> Iterator[list[str]]:
-    logs = tmp_path_factory.mktemp("vllm")
-    ports = free_ports(REPLICAS)
-    command = [str(vllm_python), str(FARM / "launcher.py"), "--model", str(model), "--name", MODEL]
-    command += ["--ports", ",".join(map(str, ports)), "--log-dir", str(logs), *FLAGS]
-    with (
-        (logs / "launcher.log").open("w") as errors,
-        running(command, stdout=subprocess.PIPE, stderr=errors) as farm,
-    ):
-        assert farm.stdout is not None
-        ready = 0
-        while ready < REPLICAS:
-            line = farm.stdout.readline()
-            if not line or line.startswith("DIED"):
-                pytest.fail(f"vLLM did not start: {line.strip() or 'launcher ended'}; logs in {logs}")
-            ready += line.startswith("READY")
-        yield [f"http://127.0.0.1:{port}" for port in ports]
+def farm(vllm_python, model, tmp_path_factory) -> Callable[[int], AbstractContextManager[dict[str, int]]]:
+    """Start some replicas; gives the process id of each API server by its URL."""
+
+    @contextmanager
+    def start(count: int) -> Iterator[dict[str, int]]:
+        logs = tmp_path_factory.mktemp("vllm")
+        ports = ",".join(map(str, free_ports(count)))
+        command = [str(vllm_python), str(FARM / "launcher.py"), "--model", str(model), "--name", MODEL]
+        command += ["--ports", ports, "--log-dir", str(logs), *FLAGS]
+        with (
+            (logs / "launcher.log").open("w") as errors,
+            running(command, stdout=subprocess.PIPE, stderr=errors) as launcher,
+        ):
+            assert launcher.stdout is not None
+            ready: dict[str, int] = {}
+            while len(ready) < count:
+                line = launcher.stdout.readline()
+                if not line or line.startswith("DIED"):
+                    pytest.fail(f"vLLM did not start: {line.strip() or 'the launcher ended'}; logs in {logs}")
+                if line.startswith("READY"):
+                    _, port, pid = line.split()
+                    ready[f"http://127.0.0.1:{port}"] = int(pid)
+            yield ready
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def balance(tmp_path_factory) -> Callable[[list[str]], AbstractContextManager[str]]:
+    """Start a balancer in front of replicas; gives its URL."""
+
+    @contextmanager
+    def start(urls: list[str]) -> Iterator[str]:
+        (port,) = free_ports(1)
+        url = f"http://127.0.0.1:{port}"
+        path = tmp_path_factory.mktemp("balancer") / "balancer.log"
+        command = [sys.executable, "-m", "balancer", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--worker-urls", *urls]
+        with path.open("w") as log, running(command, stdout=log, stderr=log, cwd=ROOT) as process:
+
+            def serves() -> bool:
+                if process.poll() is not None:
+                    pytest.fail(f"the balancer ended with {process.returncode}:\n{path.read_text()[-3000:]}")
+                try:
+                    answer = ask(url, "/v1/models")
+                except OSError:
+                    return False
+                return answer.status == 200 and MODEL in answer.body.decode()
+
+            assert until(serves, within_s=30), path.read_text()[-3000:]
+            yield url
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def replicas(farm) -> Iterator[list[str]]:
+    with farm(REPLICAS) as ready:
+        yield list(ready)
 
 
 @pytest.fixture(scope="session")
@@ -87,22 +129,6 @@ def replica(replicas) -> str:
 
 
 @pytest.fixture(scope="session")
-def balancer(replicas, tmp_path_factory) -> Iterator[str]:
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    path = tmp_path_factory.mktemp("balancer") / "balancer.log"
-    command = [sys.executable, "-m", "balancer", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--worker-urls", *replicas]
-    with path.open("w") as log, running(command, stdout=log, stderr=log, cwd=ROOT) as process:
-
-        def serves() -> bool:
-            if process.poll() is not None:
-                pytest.fail(f"the balancer ended with {process.returncode}:\n{path.read_text()[-3000:]}")
-            try:
-                answer = ask(url, "/v1/models")
-            except OSError:
-                return False
-            return answer.status == 200 and MODEL in answer.body.decode()
-
-        assert until(serves, within_s=30), path.read_text()[-3000:]
+def balancer(replicas, balance) -> Iterator[str]:
+    with balance(replicas) as url:
         yield url
