@@ -47,7 +47,8 @@ async def _serve(settings: Settings) -> int:
         try:
             await balancer.listen()
         except OSError as error:
-            log.error("cannot listen on %s:%d: %s", settings.host, settings.port, error.strerror or error)
+            message = error.strerror or error
+            log.error("cannot listen on %s:%d: %s", settings.host, settings.port, message)  # noqa: TRY400 - no defect
             return 1
         # what is there now stays; a proxy makes little garbage in cycles, and much that lives as long as a request
         gc.collect()

@@ -148,7 +148,7 @@ class Lifecycle:
             if exchange.ended is Ended.STALE:
                 exchange = await self._send(replica, outgoing, client, fresh=True, charge=charge)
         except asyncio.CancelledError:
-            self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED.value)
+            self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
             raise
         finally:
             charge.release()
@@ -186,7 +186,7 @@ class Lifecycle:
             connection.send(head, outgoing.body, exchange)
             while await exchange.waiting() is Signal.CONGESTED:
                 await client.drain()
-                connection.resume()
+                connection.resume(exchange)
         except ConnectionError:  # the client has gone: drain is the only one to raise it
             raise asyncio.CancelledError from None
         finally:
@@ -197,7 +197,7 @@ class Lifecycle:
     def _account(self, route: Route, replica: ReplicaState, exchange: Exchange, record: Record) -> None:
         ended = exchange.ended
         assert ended is not None
-        self._metrics.attempted(replica.id, record.reason, ended.value)
+        self._metrics.attempted(replica.id, record.reason, ended)
         record.first_byte_at, record.token_at = exchange.first_byte_at, exchange.token_at
         if ended is Ended.ANSWERED:
             record.status = exchange.status
@@ -206,10 +206,8 @@ class Lifecycle:
             return
         if exchange.committed:
             record.status, record.ended_by = exchange.status, "replica"
-        if ended is not Ended.STALE and self._decider.failed(
-            replica, ended.value, certain=ended is Ended.REFUSED
-        ):
-            log.warning("replica %s is unhealthy: %s", replica.id, ended.value)
+        if ended is not Ended.STALE and self._decider.failed(replica, ended, certain=ended is Ended.REFUSED):
+            log.warning("replica %s is unhealthy: %s", replica.id, ended)
 
     def _judge(self, replica: ReplicaState, exchange: Exchange) -> None:
         """What an answer says of the replica's health: backpressure and the client's errors say nothing bad."""

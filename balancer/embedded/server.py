@@ -27,6 +27,7 @@ VLLM_VERSION = "0.32.0"
 MAX_BODY_BYTES = 1 << 30
 MAX_HEADER_BYTES = 64 << 10
 KEEPALIVE_S = 5.0  # uvicorn's, which vLLM keeps
+SHUTDOWN_S = 0.01  # as by --shutdown-timeout 0: what is under way breaks off
 GUARDED = ("/v1", "/v2")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -138,7 +139,7 @@ async def serve_replica(options: ReplicaOptions, *, ready: Callable[[int], None]
         handler_cancellation=True,  # a client that goes away frees its sequences at once
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=0.0,
+        shutdown_timeout=SHUTDOWN_S,
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
     )

@@ -66,10 +66,10 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.writelines((head, body))
 
-    def resume(self) -> None:
-        """The client has caught up: read on."""
-        if self._exchange is not None and self._exchange.congested:
-            self._exchange.congested = False
+    def resume(self, exchange: Exchange) -> None:
+        """The exchange's client has caught up: read on, if this is still its connection."""
+        if self._exchange is exchange and exchange.congested:
+            exchange.congested = False
             if not self.closed:
                 self.transport.resume_reading()
 

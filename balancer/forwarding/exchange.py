@@ -1,7 +1,7 @@
 """One attempt: a request sent to one replica, its answer held back or relayed.
 
 Held back until it is worth the client's while: a stream until its first data event (vLLM sends 200 and headers
-before prefill, and may report overload as the first event), any other answer until it is whole or large. Up
+before prefill, and may report overload as the first event), a JSON answer until it is whole or large. Up
 to there another replica can take over unseen. From then on (`committed`) upstream bytes go to the client's
 transport as they come, chunk framing included; nothing is ever replayed.
 
@@ -11,7 +11,7 @@ is woken only for the end of the answer, or to wait for a client that is slower 
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, StrEnum
 from http import HTTPStatus
 from time import monotonic
 
@@ -27,7 +27,7 @@ _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _BODILESS = frozenset({204, 304})
 
 
-class Ended(Enum):
+class Ended(StrEnum):
     """How an attempt ended."""
 
     ANSWERED = "answered"
@@ -56,6 +56,7 @@ class Exchange:
         "_last",
         "_loop",
         "_on_token",
+        "_opaque",
         "_pieces",
         "_reframe",
         "_waiter",
@@ -84,6 +85,7 @@ class Exchange:
         self._held_bytes = 0
         self._pieces: list[bytes] | None = None
         self._reframe = False
+        self._opaque = False  # a stream that can't be looked into: nothing is gained by holding it
         self._last = b""
         self.status = 0
         self.reason = b""
@@ -163,15 +165,20 @@ class Exchange:
         self.status = status
         if not self.reason:
             self.reason = _phrase(status)
+        content_type = b""
         for name, value in self.headers:
             low = name.lower()
             if low == b"content-length":
                 self.length = int(value) if value.isdigit() else None
-            elif (
-                low == b"content-type" and status == HTTPStatus.OK and value.startswith(b"text/event-stream")
-            ):
-                if not _is_encoded(self.headers):
-                    self.scanner = SseScanner()
+            elif low == b"content-type":
+                content_type = value
+        if content_type.startswith(b"text/event-stream") and status == HTTPStatus.OK:
+            if _is_encoded(self.headers):
+                self._opaque = True
+            else:
+                self.scanner = SseScanner()
+        elif self.length is None and not content_type.startswith(b"application/json"):
+            self._opaque = True
         self.delimited_by_close = self.length is None and not chunked and status not in _BODILESS
         # the framing passes through as it is, unless the client or the replica cannot have it so
         self._reframe = self.delimited_by_close or (chunked and not self._client.http11)
@@ -218,7 +225,7 @@ class Exchange:
     # -- inside
 
     def _worth_sending(self, *, complete: bool) -> bool:
-        if self._held_bytes > HOLD_BYTES:
+        if self._held_bytes > HOLD_BYTES or (self._opaque and not self.retryable):
             return True
         scanner = self.scanner
         if scanner is None or complete:

@@ -22,7 +22,7 @@ class Usage(msgspec.Struct, frozen=True):
 class Event(Enum):
     """What one `data:` event of a stream is."""
 
-    TOKEN = "token"  # generated content, reasoning or tool call: the first one ends TTFT
+    TOKEN = "token"  # noqa: S105 - generated content, reasoning or tool call: the first one ends TTFT
     ERROR = "error"
     DONE = "done"
     OTHER = "other"  # role-only chunk, usage, envelope of the Responses or Messages API
@@ -54,7 +54,7 @@ def read_answer(body: bytes) -> tuple[str | None, Usage | None]:
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """OpenAI's names (prompt_tokens, completion_tokens) and those of Responses and Anthropic (input_, output_tokens)."""
+    """OpenAI's names (prompt_tokens, completion_tokens) or those of Responses and Anthropic (input_tokens, ...)."""
     if not isinstance(usage, dict):
         return None
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))

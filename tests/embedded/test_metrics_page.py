@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from replica_client import SLOW, with_replica
 
 from balancer.embedded.metrics import Histogram
+from tests.embedded.replica_client import SLOW, with_replica
 
 CAPTURED = Path(__file__).parents[1] / "data" / "vllm" / "0.32.0" / "metrics.txt"
 BODY = {"prompt": "a prompt of a few words " * 8, "max_tokens": 20, "ignore_eos": True}

@@ -11,10 +11,10 @@ import sys
 
 import aiohttp
 import pytest
-from replica_client import SLOW, parse_events, with_replica
 
 from balancer.embedded.options import ReplicaOptions
 from balancer.embedded.server import create_app
+from tests.embedded.replica_client import SLOW, parse_events, with_replica
 
 CHAT = {
     "model": "m",
@@ -428,7 +428,7 @@ def test_a_streams_head_comes_before_its_prompt_is_computed():
             assert parse_events(first.decode())[0][1]["choices"][0]["text"]
             await response.read()
 
-    with_replica(check, **SLOW | {"speed": 0.002})
+    with_replica(check, **SLOW | {"speed": 0.01})
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -61,15 +61,15 @@ def model(vllm_python, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def farm(vllm_python, model, tmp_path_factory) -> Callable[[int], AbstractContextManager[dict[str, int]]]:
+def farm(vllm_python, model, tmp_path_factory) -> Callable[..., AbstractContextManager[dict[str, int]]]:
     """Start some replicas; gives the process id of each API server by its URL."""
 
     @contextmanager
-    def start(count: int) -> Iterator[dict[str, int]]:
+    def start(count: int, *flags: str) -> Iterator[dict[str, int]]:
         logs = tmp_path_factory.mktemp("vllm")
         ports = ",".join(map(str, free_ports(count)))
         command = [str(vllm_python), str(FARM / "launcher.py"), "--model", str(model), "--name", MODEL]
-        command += ["--ports", ports, "--log-dir", str(logs), *FLAGS]
+        command += ["--ports", ports, "--log-dir", str(logs), *FLAGS, *flags]
         with (
             (logs / "launcher.log").open("w") as errors,
             running(command, stdout=subprocess.PIPE, stderr=errors) as launcher,

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.real_vllm
 
 TOKENS = 300
 PLAIN, STREAMS, LATER = 8, 6, 20
+PATIENCE_S = 25
 WORK = {"model": MODEL, "max_tokens": TOKENS, "ignore_eos": True, "temperature": 0}
 
 
@@ -45,12 +46,16 @@ def broke_visibly(stream: Future[Answer]) -> bool:
 def loss(farm, balance):
     """Put load on two replicas, take one away by `kill`, and give what came of each request."""
 
-    def run(kill) -> tuple[list[Future[Answer]], list[Future[Answer]], list[Answer]]:
-        with farm(2) as ready, balance(list(ready)) as url, ThreadPoolExecutor(PLAIN + STREAMS) as pool:
+    def run(kill, *flags: str) -> tuple[list[Future[Answer]], list[Future[Answer]], list[Answer]]:
+        with (
+            farm(2, *flags) as ready,
+            balance(list(ready)) as url,
+            ThreadPoolExecutor(PLAIN + STREAMS) as pool,
+        ):
 
             def submit(prompt: str, *, stream: bool) -> Future[Answer]:
                 body = {**WORK, "prompt": prompt, "stream": stream}
-                return pool.submit(ask, url, "/v1/completions", body)
+                return pool.submit(ask, url, "/v1/completions", body, PATIENCE_S)
 
             plain = [submit(f"{index} plain", stream=False) for index in range(PLAIN)]
             streams = [submit(f"{index} stream", stream=True) for index in range(STREAMS)]
@@ -79,11 +84,18 @@ def test_a_killed_replica(loss, process):
     assert [answer.status for answer in later] == [200] * LATER
 
 
-def test_a_replica_told_to_stop(loss):
-    plain, streams, later = loss(lambda api_server: os.kill(api_server, signal.SIGTERM))
+def stop(api_server: int) -> None:
+    os.kill(api_server, signal.SIGTERM)
+
+
+def test_a_replica_told_to_stop_gets_nothing_more(loss):
+    """What it had begun is vLLM's to end: without --shutdown-timeout it cuts answers short or never ends them."""
+    _, _, later = loss(stop)
     assert [answer.status for answer in later] == [200] * LATER
-    for future in plain:
-        answer = future.result()
-        assert answer.status == 200, answer.body[:200]
-        assert answer.json()["usage"]["completion_tokens"] == TOKENS
-    assert all(broke_visibly(stream) or finished(stream.result()) for stream in streams)
+
+
+def test_a_replica_that_may_finish_loses_nothing(loss):
+    plain, streams, later = loss(stop, "--shutdown-timeout", "20")
+    assert [answer.status for answer in later] == [200] * LATER
+    assert all(future.result().json()["usage"]["completion_tokens"] == TOKENS for future in plain)
+    assert all(finished(stream.result()) for stream in streams)

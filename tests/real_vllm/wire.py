@@ -48,10 +48,10 @@ def _event(block: str) -> tuple[str | None, object]:
 
 
 @contextmanager
-def connection(url: str) -> Iterator[HTTPConnection]:
+def connection(url: str, timeout_s: float = TIMEOUT_S) -> Iterator[HTTPConnection]:
     parts = urlsplit(url)
     assert parts.hostname is not None
-    connection = HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
     try:
         yield connection
     finally:
@@ -64,8 +64,8 @@ def send(connection: HTTPConnection, path: str, body: object) -> None:
     connection.request("POST", path, content, {"Content-Type": "application/json"})
 
 
-def ask(url: str, path: str, body: object = None) -> Answer:
-    with connection(url) as conn:
+def ask(url: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> Answer:
+    with connection(url, timeout_s) as conn:
         if body is None:
             conn.request("GET", path)
         else:
