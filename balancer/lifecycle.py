@@ -178,7 +178,7 @@ class Lifecycle:
             pool.path_prefix + outgoing.target,
             pool.host_header,
             outgoing.headers,
-            len(outgoing.body) if outgoing.method == b"POST" else None,
+            len(outgoing.body) if outgoing.body or outgoing.method == b"POST" else None,
             authorization=self._authorization,
             drop=outgoing.drop,
         )

@@ -16,8 +16,8 @@ from benchmarks import cpu
 _STOP_WITHIN_S = 10.0
 
 
-class DidNotStartError(Exception):
-    """A process ended, or never answered, before it could be measured."""
+class NotServingError(Exception):
+    """A process ended, or never answered, and cannot be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ class Child:
     def running(self) -> bool:
         return self._popen.poll() is None
 
+    def expect_running(self, when: str) -> None:
+        if not self.running:
+            raise NotServingError(f"ended {when}: {self.last_words() or 'no output'}")
+
     def last_words(self, lines: int = 3) -> str:
         text = self._log.read_text(encoding="utf-8", errors="replace").strip()
         return " / ".join(text.splitlines()[-lines:])
@@ -105,7 +109,7 @@ def started(command: Sequence[str], *, cores: frozenset[int], log: Path) -> Iter
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
     except OSError as error:
-        raise DidNotStartError(f"{command[0]}: {error.strerror}") from error
+        raise NotServingError(f"{command[0]}: {error.strerror}") from error
     child = Child(popen, log)
     try:
         yield child
@@ -117,9 +121,8 @@ def wait_listening(child: Child, port: int, within_s: float = 30.0) -> None:
     """Until something accepts connections on the port, or the child ended."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        if not child.running:
-            raise DidNotStartError(f"ended before it listened: {child.last_words() or 'no output'}")
+        child.expect_running("before it listened")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.02)
-    raise DidNotStartError(f"did not listen within {within_s:g} s: {child.last_words()}")
+    raise NotServingError(f"did not listen within {within_s:g} s: {child.last_words()}")

@@ -181,7 +181,7 @@ class Routing(_Model):
     )
     """How a replica is chosen."""
 
-    session_headers: Headers = ("x-session-id", "x-session-affinity", "x-user-id")
+    session_headers: Headers = ("x-session-id", "x-session-affinity")
     """Request headers that name the conversation; the first one sent is used."""
 
     index_max_blocks: Count = 1_000_000

@@ -42,8 +42,11 @@ class Decider:
         return succeeded(replica, self._health)
 
     def failed(self, replica: ReplicaState, error: str, *, certain: bool = False) -> bool:
-        """The replica is at fault. True if its health changed."""
-        return failed(replica, self._health, error, certain=certain)
+        """The replica is at fault; `certain` if its port is closed. True if its health changed."""
+        changed = failed(replica, self._health, error, certain=certain)
+        if changed and certain:
+            self.policy.forgot(replica)  # the process is gone, and its cache with it
+        return changed
 
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
         """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""

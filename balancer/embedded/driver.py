@@ -5,11 +5,14 @@ the modelled rates hold. What cannot be made up for (the machine is too slow for
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from balancer.embedded.engine import Engine, EngineRequest, EngineSequence, Phase, StepResult
 
 MAX_LAG_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class EngineDeadError(Exception):
@@ -130,7 +133,8 @@ class EngineDriver:
         if task.cancelled():
             return
         self.error = EngineDeadError("EngineCore encountered an issue.")
-        self.error.__cause__ = task.exception()
+        self.error.__cause__ = cause = task.exception()
+        logger.critical("the engine has died; nothing is served any more", exc_info=cause)
         for batch in set(self._batches.values()):
             batch.fail(self.error)
         self._batches.clear()

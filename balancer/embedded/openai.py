@@ -119,10 +119,9 @@ class OpenAIShape:
             )
 
     def delta(self, choice: Choice, start: int) -> Iterator[bytes]:
+        text = choice.text(start, choice.sent)
         if start == 0 and self.body.echo and self.kind == "completion":
-            text = self._tokenizer.decode(choice.prompt_ids) + choice.text(start, choice.sent)
-        else:
-            text = choice.text(start, choice.sent)
+            text = self._tokenizer.decode(choice.prompt_ids) + text
         if self._plain and start and not choice.complete:
             head, tail = self._templates.get(choice.index) or self._template(choice)
             yield b"%b%b%b" % (head, encode(text), tail)

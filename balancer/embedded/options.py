@@ -9,7 +9,8 @@ from balancer.embedded.engine import PROFILES, Profile
 class ReplicaOptions:
     """A mistake in here is a ValueError that names the option.
 
-    `speed` divides the modelled time. None stands for the profile's own value, and for no limit and no key.
+    `speed` divides the modelled time; replicas of another `seed` hash their blocks differently. None stands for the
+    profile's own value, and for no limit and no key.
     """
 
     host: str = "127.0.0.1"

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 import xxhash
 
+from balancer.embedded.continuation import Limits
 from balancer.embedded.tokenizer import NEWLINE, SPECIAL_IDS, TURN_END, TURN_START, VOCAB_SIZE, Tokenizer
 from balancer.embedded.wire import ApiError, InvalidBodyError
 
 MEDIA_TOKENS = {"image": 256, "audio": 128, "video": 1024, "file": 256}
+
+MAX_CHOICES = 16_384  # vLLM's bound on `n`
 
 Prompt = str | list[int]
 
@@ -74,6 +77,45 @@ class TokenizeRequest(msgspec.Struct, kw_only=True):
 class DetokenizeRequest(msgspec.Struct, kw_only=True):
     tokens: list[int]
     model: str | None = None
+
+
+def limits(sampling: Sampling, max_tokens: int | None, prompt_tokens: int, max_model_len: int) -> Limits:
+    """Where the answer to a prompt of this length must end, or the error in what was asked."""
+    room = max_model_len - prompt_tokens
+    if room < 1:
+        raise _invalid(
+            f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains "
+            f"{prompt_tokens} input tokens, which exceeds this limit even without any output tokens. "
+            "Please reduce the length of the input prompt.",
+            "input_tokens",
+            prompt_tokens,
+        )
+    if max_tokens is not None and max_tokens < 1:
+        raise _invalid(f"max_tokens must be at least 1, got {max_tokens}.", "max_tokens", max_tokens)
+    if max_tokens is not None and max_tokens > max_model_len:
+        raise _invalid(
+            f"max_tokens={max_tokens} cannot be greater than max_model_len={max_model_len}. "
+            "Please request fewer output tokens.",
+            "max_tokens",
+            max_tokens,
+        )
+    if sampling.n is not None and not 1 <= sampling.n <= MAX_CHOICES:
+        bound = "at least 1" if sampling.n < 1 else f"at most {MAX_CHOICES}"
+        raise ApiError(400, f"n must be {bound}, got {sampling.n}.")
+    stop = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop or []
+    if not all(stop):
+        raise ApiError(400, "stop cannot contain an empty string.", param="stop")
+    return Limits(
+        max_tokens=room if max_tokens is None else min(max_tokens, room),
+        min_tokens=sampling.min_tokens or 0,
+        ignore_eos=bool(sampling.ignore_eos),
+        stop=tuple(stop),
+        stop_token_ids=frozenset(sampling.stop_token_ids or ()),
+    )
+
+
+def _invalid(message: str, parameter: str, value: int) -> ApiError:
+    return ApiError(400, f"{message} (parameter={parameter}, value={value})", param=parameter)
 
 
 def text_prompts(

@@ -24,11 +24,9 @@ from balancer.embedded.engine import (
 )
 from balancer.embedded.metrics import ReplicaMetrics
 from balancer.embedded.options import ReplicaOptions
-from balancer.embedded.prompts import Sampling
+from balancer.embedded.prompts import Sampling, limits
 from balancer.embedded.tokenizer import Tokenizer
 from balancer.embedded.wire import ApiError
-
-MAX_CHOICES = 16_384  # vLLM's bound on `n`
 
 
 @dataclass(slots=True)
@@ -118,54 +116,16 @@ class Replica:
             raise ApiError(404, message, "NotFoundError", "model")
         return name
 
-    def limits(self, sampling: Sampling, max_tokens: int | None, prompt_tokens: int) -> Limits:
-        """Where the answer to a prompt of this length must end, or the error in the parameters."""
-        room = self.max_model_len - prompt_tokens
-        if room < 1:
-            raise ApiError(
-                400,
-                f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
-                f"{prompt_tokens} input tokens, which exceeds this limit even without any output tokens. "
-                f"Please reduce the length of the input prompt. (parameter=input_tokens, value={prompt_tokens})",
-                param="input_tokens",
-            )
-        if max_tokens is not None and max_tokens < 1:
-            raise ApiError(
-                400,
-                f"max_tokens must be at least 1, got {max_tokens}. (parameter=max_tokens, value={max_tokens})",
-                param="max_tokens",
-            )
-        if max_tokens is not None and max_tokens > self.max_model_len:
-            raise ApiError(
-                400,
-                f"max_tokens={max_tokens} cannot be greater than max_model_len={self.max_model_len}. "
-                f"Please request fewer output tokens. (parameter=max_tokens, value={max_tokens})",
-                param="max_tokens",
-            )
-        if sampling.n is not None and not 1 <= sampling.n <= MAX_CHOICES:
-            limit = "at least 1" if sampling.n < 1 else f"at most {MAX_CHOICES}"
-            raise ApiError(400, f"n must be {limit}, got {sampling.n}.")
-        stop = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop or []
-        if not all(stop):
-            raise ApiError(400, "stop cannot contain an empty string.", param="stop")
-        return Limits(
-            max_tokens=room if max_tokens is None else min(max_tokens, room),
-            min_tokens=sampling.min_tokens or 0,
-            ignore_eos=bool(sampling.ignore_eos),
-            stop=tuple(stop),
-            stop_token_ids=frozenset(sampling.stop_token_ids or ()),
-        )
-
     def generate(
         self, prompts: Sequence[list[int]], sampling: Sampling, *, max_tokens: int | None
     ) -> Generation:
         """Start all answers that a request asks for, or raise the error that it gets instead."""
         root = hash_root(model=f"{self.model}/{self.options.seed}", cache_salt=sampling.cache_salt)
-        several = [(ids, self.limits(sampling, max_tokens, len(ids))) for ids in prompts]
+        several = [(ids, limits(sampling, max_tokens, len(ids), self.max_model_len)) for ids in prompts]
         self._require_room(len(prompts) * (sampling.n or 1))
         planned = [
-            (prompt_ids, *self._plan(prompt_ids, limits, choice, root))
-            for prompt_ids, limits in several
+            (prompt_ids, *self._plan(prompt_ids, end, choice, root))
+            for prompt_ids, end in several
             for choice in range(sampling.n or 1)
         ]
         batch = self._submit([request for *_, request in planned], streaming=bool(sampling.stream))
@@ -181,7 +141,7 @@ class Replica:
         self._require_room(len(prompts))
         requests = []
         for prompt_ids in prompts:
-            self.limits(Sampling(), 1, len(prompt_ids))
+            limits(Sampling(), 1, len(prompt_ids), self.max_model_len)
             hashes = hash_blocks(prompt_ids, self.options.block_size, root)
             requests.append(EngineRequest(self._request_id(), len(prompt_ids), 1, hashes))
         await self.finish(self._submit(requests, streaming=False))
@@ -196,8 +156,8 @@ class Replica:
             self.abort(batch)
 
     def abort(self, batch: Batch) -> None:
-        """Drop what is unfinished of the batch; nothing if all is done."""
-        if batch.done:
+        """Drop what is unfinished of the batch, if anything is."""
+        if batch.done or batch.error is not None:
             return
         unfinished = [sequence for sequence in batch.sequences if sequence.finished_s is None]
         self.driver.abort(batch)
@@ -210,9 +170,9 @@ class Replica:
         return self.engine.generated_tokens(choice.sequence)
 
     def _plan(
-        self, prompt_ids: list[int], limits: Limits, choice: int, root: int
+        self, prompt_ids: list[int], end: Limits, choice: int, root: int
     ) -> tuple[Continuation, EngineRequest]:
-        answer = continuation(prompt_ids, limits, choice)
+        answer = continuation(prompt_ids, end, choice)
         tokens = [*prompt_ids, *answer.token_ids[:-1]]
         hashes = hash_blocks(tokens, self.options.block_size, root)
         return answer, EngineRequest(self._request_id(), len(prompt_ids), len(answer.token_ids), hashes)

@@ -166,7 +166,7 @@ class Handler:
                     view.session = headers[name]
                     break
         outgoing = Outgoing(
-            request.method.encode(), target.encode("latin-1"), request.raw_headers, body, self._withheld
+            request.method.encode(), target.encode("utf-8", "surrogateescape"), request.raw_headers, body, self._withheld
         )
         client = ClientSide(
             transport,

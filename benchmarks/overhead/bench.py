@@ -17,7 +17,7 @@ from benchmarks.overhead.rows import Measured
 from benchmarks.processes import (
     Child,
     Cores,
-    DidNotStartError,
+    NotServingError,
     free_ports,
     split_cores,
     started,
@@ -144,4 +144,4 @@ async def _answers(child: Child, port: int) -> None:
             await asyncio.sleep(0.05)
     finally:
         client.close()
-    raise DidNotStartError(f"no right answer ({why}): {child.last_words() or 'no output'}")
+    raise NotServingError(f"no right answer ({why}): {child.last_words() or 'no output'}")

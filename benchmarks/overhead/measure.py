@@ -16,7 +16,7 @@ from benchmarks.overhead.bench import RATES_PER_S, WARM_UP, Bench, Plan, Running
 from benchmarks.overhead.bodies import Body, requests
 from benchmarks.overhead.rows import Cost, Latency, Measured
 from benchmarks.overhead.streams import many_streams
-from benchmarks.processes import DidNotStartError, raise_open_files
+from benchmarks.processes import NotServingError, raise_open_files
 
 
 async def measure(plan: Plan, tools: Tools, folder: Path, advance: Callable[[str], None]) -> Measured:
@@ -46,7 +46,7 @@ async def _one_round(bench: Bench, arm: Arm, repeat: int, ports: Sequence[int]) 
             for body in plan.latency_bodies:
                 bench.step(f"{arm.name}: latency of {body.name}")
                 measured.latencies.append(await _latency(arm, body, repeat, running, plan.duration_s))
-    except DidNotStartError as error:
+    except NotServingError as error:
         bench.give_up(arm, str(error))
 
 
@@ -56,9 +56,12 @@ async def _cost(arm: Arm, body: Body, repeat: int, running: Running, plan: Plan)
         await _loaded(client, body, running.port, plan, plan.duration_s / 8, start=WARM_UP)
         before = cpu.read(running.child.pid) if running.child else None
         tally = await _loaded(client, body, running.port, plan, plan.duration_s)
+        after = cpu.read(running.child.pid) if running.child else None
     finally:
         client.close()
-    spent = cpu.spent(before, cpu.read(running.child.pid)) if running.child and before else None
+    if running.child:
+        running.child.expect_running(f"under load ({body.name})")
+    spent = cpu.spent(before, after) if before and after else None
     return Cost(
         arm=arm.name,
         body=body.name,
@@ -84,7 +87,7 @@ async def _latency(arm: Arm, body: Body, repeat: int, running: Running, duration
     client = Client(running.port)
     try:
         await client.connect(16)
-        wanted = requests(body, running.port, start=WARM_UP)
+        wanted = requests(body, running.port, start=2 * WARM_UP)
         await open_loop(client, wanted, rate_per_s=rate, duration_s=duration_s / 8)
         tally = await open_loop(client, wanted, rate_per_s=rate, duration_s=duration_s)
     finally:

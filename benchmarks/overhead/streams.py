@@ -18,7 +18,7 @@ from benchmarks.overhead.arms import Arm
 from benchmarks.overhead.bench import BACKENDS, Bench
 from benchmarks.overhead.bodies import BODIES, Body, requests
 from benchmarks.overhead.rows import ManyStreams
-from benchmarks.processes import DidNotStartError
+from benchmarks.processes import NotServingError
 
 FEW = 16
 CHUNKS_PER_S = 8000.0
@@ -57,8 +57,9 @@ async def _one_run(bench: Bench, arm: Arm, streams: int) -> None:
             async with bench.running(arm, ports) as running:
                 assert running.child is not None
                 row = await _streamed(arm, running.port, running.child.pid, streams)
+                running.child.expect_running(f"under {streams:,} streams")
                 bench.measured.streams.append(row)
-    except DidNotStartError as error:
+    except NotServingError as error:
         bench.give_up(arm, str(error))
 
 

@@ -32,6 +32,7 @@ def test_the_same_seed_gives_the_same_bytes_and_no_two_the_same_last_turn(name):
     assert first == again
     assert len(last_turns) == 100
     assert bodies(name, 1, start=60)[0] == first[60]
+    assert bodies(name, 1, start=5_000_000)[0] != bodies(name, 1, start=5_000_000 + 997 * 64 * 100)[0]
 
 
 def test_a_conversation_comes_back_with_its_history():

@@ -18,7 +18,7 @@ def stat_line(name, parent, times):
 
 
 @given(
-    st.text(max_size=15),
+    st.text(st.sampled_from("() \n7aé"), max_size=15),
     st.integers(0, 1 << 22),
     st.lists(st.integers(0, 1 << 40), min_size=4, max_size=4),
 )
@@ -50,6 +50,7 @@ def test_nanoseconds_are_used_where_ticks_confirm_them():
     ("before", "after"),
     [
         ({1: 0, 2: 500_000_000}, {1: 1_000_000_000}),  # a thread ended, and took its account along
+        ({1: 0, 2: 0}, {1: 1_001_000_000}),  # the same, though the sums agree
         ({1: 0}, {1: 600_000_000}),  # threads came and went between the readings
         ({}, {1: 1_000_000_000}),  # a kernel without it
     ],

@@ -155,6 +155,24 @@ def test_a_closed_connection_is_replaced():
     assert asyncio.run(faults(answer, close=True, times=3)) == [None, None, None]
 
 
+def test_an_idle_connection_that_the_server_closed_is_replaced():
+    async def main():
+        async with serving(0) as port:
+            client = Client(port)
+            await client.connect(1)
+            (idle,) = client._idle
+        async with asyncio.timeout(5):
+            while idle.usable:
+                await asyncio.sleep(0)
+        async with serving(port):
+            try:
+                return await client.ask(next(requests(BODIES["small"], port)))
+            finally:
+                client.close()
+
+    assert asyncio.run(main()).error is None
+
+
 def test_nobody_listening_is_an_error_and_no_exception():
     async def main():
         async with answering(b"") as port:

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from benchmarks.processes import DidNotStartError, free_ports, split_cores, started, wait_listening
+from benchmarks.processes import NotServingError, free_ports, split_cores, started, wait_listening
 
 LISTEN = """
 import socket, sys, time
@@ -37,14 +37,14 @@ def test_a_child_that_ends_tells_why(tmp_path):
     (port,) = free_ports(1)
     with (
         started(command, cores=CORES, log=tmp_path / "log") as child,
-        pytest.raises(DidNotStartError, match=r"ended before it listened: no such policy"),
+        pytest.raises(NotServingError, match=r"ended before it listened: no such policy"),
     ):
         wait_listening(child, port)
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):
     with (
-        pytest.raises(DidNotStartError, match=r"/no/such/program: No such file"),
+        pytest.raises(NotServingError, match=r"/no/such/program: No such file"),
         started(["/no/such/program"], cores=CORES, log=tmp_path / "log"),
     ):
         pass

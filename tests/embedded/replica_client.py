@@ -13,6 +13,16 @@ from balancer.embedded.server import ReplicaOptions, serve_replica
 TINY = {"port": 0, "profile": "tiny", "model": "m"}
 SLOW = {**TINY, "speed": 0.02}  # 50 ms a step: slow enough to act in the middle of an answer
 
+CHAT = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "hello there"}],
+    "max_tokens": 5,
+    "ignore_eos": True,
+}
+TEXT = {"model": "m", "prompt": "hello there", "max_tokens": 5, "ignore_eos": True}
+MESSAGES = {"model": "m", "messages": CHAT["messages"], "max_tokens": 2}
+RESPONSES = {"model": "m", "input": "hello there", "max_output_tokens": 5, "ignore_eos": True}
+
 
 @dataclass
 class Client:

@@ -103,6 +103,11 @@ def test_a_stop_string_ends_the_text_before_it_and_the_tokens_with_it(prompt, st
     assert stop not in "".join(plain.pieces[: len(stopped.token_ids) - 1])
 
 
+def test_sentences_end_now_and_then():
+    ids = continuation([1000], Limits(2000, ignore_eos=True)).token_ids
+    assert 0.03 < ids.count(FULL_STOP[0]) / len(ids) < 0.1
+
+
 def test_stop_strings_wait_for_min_tokens_and_stop_tokens_end_the_answer():
     plain = continuation([1000], Limits(40, ignore_eos=True))
     late = continuation([1000], Limits(40, min_tokens=20, ignore_eos=True, stop=(" ",)))

@@ -19,10 +19,9 @@ WORK = {"model": MODEL, "max_tokens": TOKENS, "ignore_eos": True, "temperature":
 
 
 def engine_core(api_server: int) -> int:
-    """The other process of the API server's group."""
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    [core] = [pid for pid in pids if pid != api_server and os.getpgid(pid) == api_server]
-    return core
+    """The child of the API server that runs the engine."""
+    [core] = Path(f"/proc/{api_server}/task/{api_server}/children").read_text().split()
+    return int(core)
 
 
 def finished(answer: Answer) -> bool:
