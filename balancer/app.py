@@ -32,6 +32,8 @@ from balancer.vllm_api.routes import inference_routes
 log = logging.getLogger("balancer")
 
 BACKLOG = 4096
+NOW_S = 0.01
+"""aiohttp takes 0 for "no limit"."""
 
 
 def run(settings: Settings) -> int:
@@ -205,7 +207,7 @@ class Balancer:
     async def close(self) -> None:
         for listener in self._listeners:
             listener.close()
-        await self._server.shutdown(0)
+        await self._server.shutdown(NOW_S)
         await self._supervisor.stop()
         await self._probes.close()
         await self._realtime.close()
