@@ -15,6 +15,7 @@ from balancer.core.errors import Blame, Refused, body_too_large, internal_error,
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.types import ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
+from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
@@ -29,6 +30,9 @@ from balancer.vllm_api.routes import (
 )
 
 log = logging.getLogger("balancer.frontend")
+
+_CURLS_DEFAULT = "application/x-www-form-urlencoded"
+"""What `curl -d '{...}'` sends when nobody told it better; vLLM refuses it. A form never begins with a brace."""
 
 _NOTHING: frozenset[bytes] = frozenset()
 
@@ -160,13 +164,20 @@ class Handler:
         if transport is None:  # the client left while its body was read
             raise asyncio.CancelledError
         headers = request.headers
+        raw_headers = request.raw_headers
+        if headers.get("Content-Type") == _CURLS_DEFAULT and body.startswith(b"{"):
+            raw_headers = _as_json(raw_headers)
         if self._decider.policy.reads_prompt:
             for name in self._session_headers:
                 if name in headers:
                     view.session = headers[name]
                     break
         outgoing = Outgoing(
-            request.method.encode(), target.encode("utf-8", "surrogateescape"), request.raw_headers, body, self._withheld
+            request.method.encode(),
+            target.encode("utf-8", "surrogateescape"),
+            raw_headers,
+            body,
+            self._withheld,
         )
         client = ClientSide(
             transport,
@@ -182,6 +193,10 @@ class Handler:
                 sent = (headers[name] for name in self._request_id_headers if name in headers)
                 access_log.write(record, next(sent, None))
         return RELAYED if client.keep_alive else RELAYED_AND_CLOSE
+
+
+def _as_json(headers: RawHeaders) -> RawHeaders:
+    return [(n, b"application/json" if n.lower() == b"content-type" else v) for n, v in headers]
 
 
 def _bad_body(error: Exception) -> Refused:
