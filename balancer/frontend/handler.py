@@ -164,7 +164,7 @@ class Handler:
         if transport is None:  # the client left while its body was read
             raise asyncio.CancelledError
         headers = request.headers
-        raw_headers = request.raw_headers
+        raw_headers: RawHeaders = request.raw_headers
         if headers.get("Content-Type") == _CURLS_DEFAULT and body.startswith(b"{"):
             raw_headers = _as_json(raw_headers)
         if self._decider.policy.reads_prompt:
