@@ -3,7 +3,7 @@
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy, failed, succeeded
 from balancer.core.fleet.replica import Charge, ReplicaState
-from balancer.core.request.parse import read_envelope, read_form, read_request
+from balancer.core.request.parse import read_form, read_request
 from balancer.core.scheduling import Policy
 from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind
 
@@ -20,9 +20,7 @@ class Decider:
         """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
         if form is not None and form.startswith("multipart/"):
             return read_form(route, body, form)
-        if self.policy.reads_prompt:
-            return read_request(route, body)
-        return read_envelope(route, body)
+        return read_request(route, body, self.policy.reads)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         """Where this attempt goes.

@@ -4,8 +4,8 @@ Missing is None, never zero: a signal that nobody has sent does not say "idle".
 Times are seconds on one monotonic clock; load is in requests and tokens.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple, NewType
 
 ReplicaId = NewType("ReplicaId", str)
@@ -32,6 +32,14 @@ class RouteKind(StrEnum):
 
 
 _GENERATING = frozenset({RouteKind.CHAT, RouteKind.COMPLETIONS, RouteKind.RESPONSES, RouteKind.MESSAGES})
+
+
+class Reads(IntEnum):
+    """How much of a request a policy looks at; each level includes those before it."""
+
+    ENVELOPE = 0  # model and stream flag
+    CONVERSATION = 1  # session, first user turn
+    PROMPT = 2  # every block
 
 
 class Health(StrEnum):
@@ -71,17 +79,16 @@ class RequestView:
     """What the balancer understood of a request. An unreadable body gives a view with no model and no prompt, never
     an error: the replica answers it, as it would have without a balancer.
 
-    `prompt` holds canonical bytes (core/request/prompt.py) and is read only by policies that ask for it;
-    `namespace` keeps what must not share a cache apart (model, `cache_salt`); `session` is what a header named,
-    `conversation` the first user turn; `previous_response` the stored response that this one goes on from.
+    `block_keys` are the keys of the canonical prompt's whole blocks (core/prefix/blocks.py) and `prompt_tokens` an
+    estimate; `session` is what a header named, `conversation` the first user turn. All four are there only for
+    policies that ask for them. `previous_response` is the stored response that this one goes on from.
     """
 
     route: RouteKind
     model: str | None = None
     stream: bool = False
-    prompt: bytes = b""
+    block_keys: list[BlockKey] = field(default_factory=list)
     prompt_tokens: int = 0
-    namespace: bytes = b""
     session: str | None = None
     conversation: bytes = b""
     previous_response: str | None = None

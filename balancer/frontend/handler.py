@@ -13,7 +13,7 @@ from balancer.accounting.record import Record
 from balancer.core.decider import Decider
 from balancer.core.errors import Blame, Refused, body_too_large, internal_error, method_not_allowed, not_found
 from balancer.core.fleet.pins import ResponsePins
-from balancer.core.types import ReplicaId, RequestView, RouteKind
+from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
@@ -167,7 +167,7 @@ class Handler:
         raw_headers: RawHeaders = request.raw_headers
         if headers.get("Content-Type") == _CURLS_DEFAULT and body.startswith(b"{"):
             raw_headers = _as_json(raw_headers)
-        if self._decider.policy.reads_prompt:
+        if self._decider.policy.reads is not Reads.ENVELOPE:
             for name in self._session_headers:
                 if name in headers:
                     view.session = headers[name]

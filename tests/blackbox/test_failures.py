@@ -1,13 +1,12 @@
 """What fails at one replica is hidden while that is safe, told truly when it is not, and forgotten when it is over."""
 
 import asyncio
-import socket
 
 import pytest
 
 from tests.blackbox.kit.client import ask, chat
 from tests.blackbox.kit.lab import check, posts
-from tests.blackbox.kit.replica import LOOPBACK, METRICS, METRICS_BEFORE_0_9
+from tests.blackbox.kit.replica import METRICS, METRICS_BEFORE_0_9
 
 pytestmark = pytest.mark.blackbox
 RECOVERY_S = 25
@@ -156,11 +155,10 @@ async def test_a_hung_replica_does_not_block_the_other(lab):
 
 @check("sglang#3802", "router#159", "sglang#12621", limit_s=60)
 async def test_it_starts_with_a_dead_replica(lab):
-    [replica] = await lab.replicas(1)
-    with socket.socket() as dead:
-        dead.bind((LOOPBACK, 0))  # held and not listening: nobody answers there
-        balancer = await lab.balancer([f"http://{LOOPBACK}:{dead.getsockname()[1]}", replica])
-        answers = [await balancer.ask(chat(f"{index} q")) for index in range(10)]
+    dead, replica = await lab.replicas(2)
+    await dead.stop()
+    balancer = await lab.balancer([dead, replica])
+    answers = [await balancer.ask(chat(f"{index} q")) for index in range(10)]
     assert [answer.status for answer in answers] == [200] * 10, answers
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from balancer.core.prefix.blocks import block_keys
 from balancer.core.request.multipart import form_field
 from balancer.core.request.prompt import canonical_prompt, first_user_turn, namespace
 from balancer.core.request.tokens import estimate_tokens
-from balancer.core.types import Json, RequestView, RouteKind
+from balancer.core.types import Json, Reads, RequestView, RouteKind
 
 
 class _Envelope(msgspec.Struct):
@@ -43,8 +44,7 @@ def decode(body: bytes) -> Json:
         return None
 
 
-def read_envelope(route: RouteKind, body: bytes) -> RequestView:
-    """Model and stream flag alone, for policies that do not look at the prompt."""
+def _read_envelope(route: RouteKind, body: bytes) -> RequestView:
     try:
         envelope = _envelope.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -57,16 +57,18 @@ def read_envelope(route: RouteKind, body: bytes) -> RequestView:
     )
 
 
-def read_request(route: RouteKind, body: bytes) -> RequestView:
-    """Everything: envelope, canonical prompt, conversation."""
+def read_request(route: RouteKind, body: bytes, reads: Reads) -> RequestView:
+    """As much of the request as is asked for."""
+    if reads is Reads.ENVELOPE:
+        return _read_envelope(route, body)
     fields = decode(body)
     view = _view(route, fields)
     if isinstance(fields, dict):
-        prompt = canonical_prompt(route, fields)
-        view.prompt = prompt
-        view.prompt_tokens = estimate_tokens(len(prompt))
-        view.namespace = namespace(view.model, fields.get("cache_salt"))
         view.conversation = first_user_turn(route, fields)
+        if reads is Reads.PROMPT:
+            prompt = canonical_prompt(route, fields)
+            view.prompt_tokens = estimate_tokens(len(prompt))
+            view.block_keys = block_keys(prompt, namespace(view.model, fields.get("cache_salt")))
     return view
 
 

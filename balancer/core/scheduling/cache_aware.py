@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.prefix.blocks import BLOCK_BYTES, block_keys
+from balancer.core.prefix.blocks import BLOCK_BYTES
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.request.tokens import estimate_tokens
 from balancer.core.scheduling.policy import Policy
-from balancer.core.types import BlockKey, Candidate, Decision, RequestView
+from balancer.core.types import Candidate, Decision, Reads, RequestView
 
 SEQUENCE_TOKENS = 32
 """A sequence adds about 0.1 ms to a step (Qwen3-32B on 2xH100: 50 us and 23 ns per token of context), as much as
@@ -32,17 +32,15 @@ BLOCK_TOKENS = estimate_tokens(BLOCK_BYTES)
 
 class CacheAware(Policy):
     name: ClassVar[str] = "cache_aware"
-    reads_prompt: ClassVar[bool] = True
+    reads: ClassVar[Reads] = Reads.PROMPT
 
     def __init__(self, index: PrefixIndex) -> None:
         self._index = index
         self._turn = 0
-        self._keys_of: tuple[RequestView, list[BlockKey]] | None = None
 
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
         self._turn += 1
-        keys = self._keys(request)
-        matched = self._index.match(keys) if keys else {}
+        matched = self._index.match(request.block_keys)
         candidates = []
         best = None
         chosen = replicas[0]
@@ -74,20 +72,13 @@ class CacheAware(Policy):
         self._index.release(replica.slot)
 
     def dispatched(self, request: RequestView, replica: ReplicaState) -> None:
-        self._index.record(replica.slot, self._keys(request))
-        self._keys_of = None
+        self._index.record(replica.slot, request.block_keys)
 
     def forgot(self, replica: ReplicaState) -> None:
         self._index.clear(replica.slot)
 
     def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
         self._index.set_capacity(replica.slot, kv_capacity_tokens // BLOCK_TOKENS)
-
-    def _keys(self, request: RequestView) -> list[BlockKey]:
-        """The request's keys; kept from `choose` to `dispatched`, which follow each other."""
-        if self._keys_of is None or self._keys_of[0] is not request:
-            self._keys_of = request, block_keys(request.prompt, request.namespace)
-        return self._keys_of[1]
 
 
 def _alike(candidates: list[Candidate]) -> bool:

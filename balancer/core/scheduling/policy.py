@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.types import Decision, RequestView
+from balancer.core.types import Decision, Reads, RequestView
 
 Rng = Callable[[], float]
 """Uniform in [0, 1): the only source of chance, so that a seed replays a run."""
@@ -15,8 +15,7 @@ class Policy(ABC):
     """`choose` picks one of the replicas that it is given, never none. What else it is told, it may ignore."""
 
     name: ClassVar[str]
-    reads_prompt: ClassVar[bool] = False
-    """Whether requests must be parsed beyond model and stream flag."""
+    reads: ClassVar[Reads] = Reads.ENVELOPE
 
     @abstractmethod
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision: ...

@@ -18,7 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling.load import LeastRequests
-from balancer.core.types import Decision, RequestView
+from balancer.core.types import Decision, Reads, RequestView
 
 BOUND = 1.5
 FLOOR = 8
@@ -34,7 +34,7 @@ def session_key(request: RequestView) -> bytes | None:
 
 class Session(LeastRequests):
     name: ClassVar[str] = "session"
-    reads_prompt: ClassVar[bool] = True
+    reads: ClassVar[Reads] = Reads.CONVERSATION
 
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
         key = session_key(request)

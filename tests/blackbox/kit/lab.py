@@ -5,8 +5,8 @@ BLACKBOX_LOOP (asyncio or uvloop) chooses the balancer's event loop.
 
 import asyncio
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,9 +28,8 @@ class Balancer:
 
     def __init__(self, urls: list[str], policy: str, log: Path):
         self.log = log
-        port = free_port()
-        self.url = f"http://{LOOPBACK}:{port}"
-        command = [sys.executable, "-m", "balancer", "serve", "--host", LOOPBACK, "--port", str(port)]
+        self.url = ""
+        command = [sys.executable, "-m", "balancer", "serve", "--host", LOOPBACK, "--port", "0"]
         command += ["--policy", policy, "--worker-urls", *urls]
         if loop := os.environ.get("BLACKBOX_LOOP"):
             command += ["--event-loop", loop]
@@ -58,9 +57,11 @@ class Balancer:
                 raise AssertionError(f"the balancer ended with {self.process.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise AssertionError(f"the balancer was not ready in {READY_S} s:\n{self.tail()}")
-            health = await self.get("/health", timeout_s=1.5)
-            if health.status == 200 and (await self.ask(chat(PROBE), timeout_s=2)).status == 200:
-                return
+            if listening := re.search(rb"listening on (http://[\d.]+:\d+)", self.log.read_bytes()):
+                self.url = listening[1].decode()
+                health = await self.get("/health", timeout_s=1.5)
+                if health.status == 200 and (await self.ask(chat(PROBE), timeout_s=2)).status == 200:
+                    return
             await asyncio.sleep(0.1)
 
     def stop(self) -> None:
@@ -86,8 +87,8 @@ class Lab:
         self._replicas += made
         return made
 
-    async def balancer(self, replicas: list[Replica | str], policy: str = "cache_aware") -> Balancer:
-        urls = [item if isinstance(item, str) else item.url for item in replicas]
+    async def balancer(self, replicas: list[Replica], policy: str = "cache_aware") -> Balancer:
+        urls = [replica.url for replica in replicas]
         balancer = Balancer(urls, policy, self._folder / f"balancer-{len(self._balancers)}.log")
         self._balancers.append(balancer)
         await balancer.ready()
@@ -97,7 +98,7 @@ class Lab:
         for balancer in self._balancers:
             await asyncio.to_thread(balancer.stop)
         for replica in self._replicas:
-            await replica.stop()
+            await replica.close()
 
     def tails(self) -> str:
         return "\n".join(f"--- {balancer.log.name}\n{balancer.tail()}" for balancer in self._balancers)
@@ -138,11 +139,6 @@ async def until(condition: Callable[[], bool], within_s: float) -> bool:
             return False
         await asyncio.sleep(0.02)
     return True
-
-
-def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def posts(replicas: list[Replica]) -> list[int]:

@@ -54,6 +54,14 @@ def render_head(status: int, headers: Headers) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
+def bound(port: int) -> socket.socket:
+    """A port that refuses connections until someone listens on it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((LOOPBACK, port))
+    return sock
+
+
 class Request:
     def __init__(self, method: str, target: str, headers: Headers, body: bytes):
         self.method, self.target, self.headers, self.body = method, target, headers, body
@@ -174,6 +182,7 @@ class Replica:
         self.requests: list[Request] = []  # of anyone, probes of the balancer included
         self.in_flight = self.most_in_flight = 0
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task] = set()
 
@@ -183,20 +192,30 @@ class Replica:
 
     async def start(self) -> "Replica":
         """Listen; after a stop, on the same port again."""
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = self._held or bound(0)
+        self._held = None
+        self._server = await asyncio.start_server(self._accept, sock=listener, backlog=1024)
+        self.port = listener.getsockname()[1]
         return self
 
     async def stop(self) -> None:
-        """Die: refuse new connections, reset those that are open."""
+        """Die: refuse new connections, reset those that are open. The port is kept from others."""
         if self._server:
             self._server.close()
+            self._server = None
+            self._held = bound(self.port)
         for connection in self._connections:
             connection.reset()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._connections.clear()
+
+    async def close(self) -> None:
+        await self.stop()
+        if self._held:
+            self._held.close()
+            self._held = None
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
