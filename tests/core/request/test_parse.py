@@ -1,0 +1,144 @@
+"""Any bytes are read as far as they can be, and never answered by the balancer."""
+
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from balancer.core.request.multipart import MAX_FIELD_BYTES, form_field
+from balancer.core.request.parse import read_form, read_request
+from balancer.core.types import Reads, RouteKind
+
+DEEP = b'{"model": "m", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+DEEPER_THAN_PYTHON = b'{"model": "m", "stream": NaN, "messages": ' + b"[" * 100_000
+CHAT = RouteKind.CHAT
+EVERY_LEVEL = pytest.mark.parametrize("reads", Reads)
+
+
+@given(st.sampled_from(RouteKind), st.binary(max_size=60))
+@example(CHAT, DEEP)
+@example(CHAT, DEEPER_THAN_PYTHON)
+@example(CHAT, b'{"model": "\\ud800"}')
+@example(CHAT, b'{"model": ' + b"9" * 5000 + b"}")
+@example(CHAT, b"\xff\xfe{\x00}\x00")
+def test_arbitrary_bytes_never_raise(route, body):
+    for reads in Reads:
+        assert read_request(route, body, reads).route is route
+
+
+VALUE = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["model", "stream", "previous_response_id", "messages", "x"]), VALUE, max_size=5
+    ),
+    st.booleans(),
+)
+def test_all_levels_agree(body, ascii_only):
+    raw = json.dumps(body, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    views = [read_request(CHAT, raw, reads) for reads in Reads]
+    stated = {name: body[name] for name in ("model", "previous_response_id") if isinstance(body.get(name), str)}
+    for view in views:
+        assert view.stream == (body.get("stream") is True)
+        assert view.model == stated.get("model")
+        assert view.previous_response == stated.get("previous_response_id")
+
+
+@EVERY_LEVEL
+def test_the_last_of_two_equal_keys_holds_as_it_does_for_vllm(reads):
+    assert read_request(CHAT, b'{"model": "a", "stream": false, "model": "b", "stream": true}', reads).model == "b"
+    assert read_request(CHAT, b'{"model": "a", "stream": true, "stream": false}', reads).stream is False
+
+
+@EVERY_LEVEL
+@pytest.mark.parametrize("odd", [b"NaN", b"Infinity", b"-Infinity", b'"\\ud800"', b"1e999"])
+def test_what_python_reads_is_read(reads, odd):
+    view = read_request(CHAT, b'{"x": %s, "model": "m", "stream": true, "previous_response_id": "r"}' % odd, reads)
+    assert (view.model, view.stream, view.previous_response) == ("m", True, "r")
+
+
+@EVERY_LEVEL
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b'"x"', b"7", b"{", b'{"model": 7, "stream": "true"}', b"\xff"]
+)
+def test_an_unreadable_body_asks_for_nothing_in_particular(reads, body):
+    view = read_request(CHAT, body, reads)
+    assert (view.model, view.stream, view.block_keys, view.previous_response) == (None, False, [], None)
+
+
+@EVERY_LEVEL
+def test_a_field_behind_one_that_is_nested_deeply_does_not_matter(reads):
+    view = read_request(CHAT, b'{"messages": ' + b"[" * 200 + b"]" * 200 + b', "model": "m"}', reads)
+    assert view.model == "m"
+
+
+def test_only_what_is_asked_for_is_read():
+    def read(reads, **more):
+        body = {"model": "m", "messages": [{"role": "user", "content": "x" * 400}], **more}
+        return read_request(CHAT, json.dumps(body).encode(), reads)
+
+    envelope, conversation, prompt = map(read, Reads)
+    assert (envelope.conversation, envelope.block_keys) == (b"", [])
+    assert (conversation.conversation, conversation.block_keys) == (b"x" * 400, [])
+    assert prompt.conversation == b"x" * 400
+    assert len(prompt.block_keys) == 1
+    assert 100 <= prompt.prompt_tokens <= 110
+    assert read(Reads.PROMPT, temperature=1).block_keys == prompt.block_keys
+    assert read(Reads.PROMPT, cache_salt="s").block_keys != prompt.block_keys
+    assert read(Reads.PROMPT, model="n").block_keys != prompt.block_keys
+
+
+BOUNDARY = "----b0undary"
+TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def form(fields, boundary=BOUNDARY):
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
+        for name, more, value in fields
+    ]
+    return b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+
+SOUND = ("file", '; filename="model.wav"\r\nContent-Type: audio/wav', b"RIFF\r\n\r\n--name=\"model\"\x00\xff\r\n-")
+
+
+@given(st.permutations([SOUND, ("model", "", b"m"), ("stream", "", b"true"), ("language", "", b"model")]))
+def test_fields_of_a_form_may_stand_anywhere(fields):
+    view = read_form(RouteKind.AUDIO, form(fields), TYPE)
+    assert (view.model, view.stream) == ("m", True)
+
+
+@given(st.binary(max_size=80), st.text(max_size=30))
+def test_arbitrary_forms_never_raise(body, content_type):
+    read_form(RouteKind.AUDIO, body, content_type)
+    read_form(RouteKind.AUDIO, b"--x" + body, "multipart/form-data; boundary=x")
+
+
+@given(st.data())
+def test_a_form_that_is_cut_short_never_raises(data):
+    body = form([SOUND, ("model", "", b"m")])
+    read_form(RouteKind.AUDIO, body[: data.draw(st.integers(0, len(body)))], TYPE)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        'multipart/form-data; boundary="----b0undary"',
+        "multipart/form-data; charset=utf-8; Boundary=----b0undary; x=y",
+    ],
+)
+def test_ways_to_write_a_boundary(content_type):
+    assert form_field(form([("model", "", b"m")]), content_type, "model") == "m"
+
+
+@pytest.mark.parametrize("value", [b"", b"x" * (MAX_FIELD_BYTES + 1)])
+def test_a_field_of_no_use_is_none(value):
+    assert form_field(form([("model", "", value)]), TYPE, "model") is None
+
+
+def test_no_boundary_no_field():
+    assert form_field(form([("model", "", b"m")]), "multipart/form-data", "model") is None
+    assert form_field(form([("model", "", b"m")]), f"multipart/form-data; boundary={'x' * 99}", "model") is None
