@@ -39,6 +39,21 @@ class LifecycleLimits:
     idle_timeout_s: float | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way: what is asked, the bytes to send, who asked, and the record that is being written.
+
+    `pinned` is the replica that alone can answer, if there is one.
+    """
+
+    route: Route
+    request: RequestView
+    outgoing: Outgoing
+    client: ClientSide
+    record: Record
+    pinned: ReplicaId | None
+
+
 class Lifecycle:
     def __init__(
         self,
@@ -58,23 +73,15 @@ class Lifecycle:
         self._remember = remember
         self._loop = asyncio.get_running_loop()
 
-    async def serve(
-        self,
-        route: Route,
-        request: RequestView,
-        outgoing: Outgoing,
-        client: ClientSide,
-        record: Record,
-        *,
-        pinned: ReplicaId | None = None,
-    ) -> None:
+    async def serve(self, job: Job) -> None:
         """Answer one request: when this returns, the whole answer, or a visible break in it, was given to the client.
 
         Raises: Refused, if nothing was given yet and no replica could answer.
         """
-        record.model = request.model
+        record = job.record
+        record.model = job.request.model
         try:
-            await self._attempts(route, request, outgoing, client, record, pinned)
+            await self._attempts(job)
         except asyncio.CancelledError:
             record.status, record.ended_by = CLIENT_LEFT, "client"
             raise
@@ -85,29 +92,18 @@ class Lifecycle:
             record.ended_at = monotonic()
             self._metrics.add(record)
 
-    async def _attempts(
-        self,
-        route: Route,
-        request: RequestView,
-        outgoing: Outgoing,
-        client: ClientSide,
-        record: Record,
-        pinned: ReplicaId | None,
-    ) -> None:
+    async def _attempts(self, job: Job) -> None:
         tried: frozenset[ReplicaId] = frozenset()
         declined: Exchange | None = None  # the last answer that another replica might have bettered
         last = Ended.REFUSED
-        while record.attempts < self._limits.max_attempts:
+        while job.record.attempts < self._limits.max_attempts:
             try:
-                decision = self._decide(request, tried, pinned)
+                decision = self._decide(job, tried)
             except Refused:
                 if tried:
                     break  # nobody is left to try
                 raise
-            record.attempts += 1
-            record.replica, record.reason = decision.replica, decision.reason
-            record.matched_tokens = decision.matched_tokens
-            exchange = await self._attempt(route, request, decision, outgoing, client, record)
+            exchange = await self._attempt(job, decision)
             if exchange.committed:
                 return
             last = exchange.ended or last
@@ -116,7 +112,7 @@ class Lifecycle:
             tried |= {decision.replica}
         if declined is not None:
             declined.commit()
-            record.status = declined.status
+            job.record.status = declined.status
             return
         if last is Ended.SLOW_FIRST_BYTE:
             raise too_slow("begin its answer", self._limits.first_byte_timeout_s or 0)
@@ -124,42 +120,36 @@ class Lifecycle:
             raise too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
         raise replicas_failed()
 
-    def _decide(
-        self, request: RequestView, tried: frozenset[ReplicaId], pinned: ReplicaId | None
-    ) -> Decision:
+    def _decide(self, job: Job, tried: frozenset[ReplicaId]) -> Decision:
+        pinned = job.pinned
         if pinned is not None and pinned not in tried and self._decider.fleet.get(pinned) is not None:
             return Decision(pinned, "pinned")
-        return self._decider.decide(request, tried, monotonic())
+        return self._decider.decide(job.request, tried, monotonic())
 
-    async def _attempt(
-        self,
-        route: Route,
-        request: RequestView,
-        decision: Decision,
-        outgoing: Outgoing,
-        client: ClientSide,
-        record: Record,
-    ) -> Exchange:
+    async def _attempt(self, job: Job, decision: Decision) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
+        record = job.record
+        record.attempts += 1
+        record.replica, record.reason = decision.replica, decision.reason
+        record.matched_tokens = decision.matched_tokens
         replica = self._decider.fleet[decision.replica]
-        charge = self._decider.dispatch(request, decision)
+        charge = self._decider.dispatch(job.request, decision)
         try:
-            exchange = await self._send(replica, outgoing, client, fresh=False, charge=charge)
+            exchange = await self._send(job, replica, charge, fresh=False)
             if exchange.ended is Ended.STALE:
-                exchange = await self._send(replica, outgoing, client, fresh=True, charge=charge)
+                exchange = await self._send(job, replica, charge, fresh=True)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
             raise
         finally:
             charge.release()
-        self._account(route, replica, exchange, record)
+        self._account(job, replica, exchange)
         if exchange.committed and exchange.ended is not Ended.ANSWERED:
-            exchange.break_off(stream_error(route.dialect))
+            exchange.break_off(stream_error(job.route.dialect))
         return exchange
 
-    async def _send(
-        self, replica: ReplicaState, outgoing: Outgoing, client: ClientSide, *, fresh: bool, charge: Charge
-    ) -> Exchange:
+    async def _send(self, job: Job, replica: ReplicaState, charge: Charge, *, fresh: bool) -> Exchange:
+        client, outgoing = job.client, job.outgoing
         exchange = Exchange(client, self._loop, charge.first_token)
         pool = self._pools[replica.id]
         connection = None if fresh else pool.take()
@@ -194,15 +184,15 @@ class Lifecycle:
                 connection.abort()
         return exchange
 
-    def _account(self, route: Route, replica: ReplicaState, exchange: Exchange, record: Record) -> None:
-        ended = exchange.ended
+    def _account(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
+        record, ended = job.record, exchange.ended
         assert ended is not None
         self._metrics.attempted(replica.id, record.reason, ended)
         record.first_byte_at, record.token_at = exchange.first_byte_at, exchange.token_at
         if ended is Ended.ANSWERED:
             record.status = exchange.status
             self._judge(replica, exchange)
-            self._read_answer(route, replica, exchange, record)
+            self._read_answer(job, replica, exchange)
             return
         if exchange.committed:
             record.status, record.ended_by = exchange.status, "replica"
@@ -217,13 +207,13 @@ class Lifecycle:
         elif self._decider.answered(replica):
             log.info("replica %s is healthy", replica.id)
 
-    def _read_answer(self, route: Route, replica: ReplicaState, exchange: Exchange, record: Record) -> None:
+    def _read_answer(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
         if exchange.scanner is not None:
-            record.usage = exchange.scanner.usage()
+            job.record.usage = exchange.scanner.usage()
             answer_id = exchange.scanner.answer_id
-        elif route.kind.generates and exchange.status == 200:
-            answer_id, record.usage = read_answer(exchange.held_body)
+        elif job.route.kind.generates and exchange.status == 200:
+            answer_id, job.record.usage = read_answer(exchange.held_body)
         else:
             return
-        if route.stores_response and answer_id is not None:
+        if job.route.stores_response and answer_id is not None:
             self._remember(answer_id, replica.id)

@@ -20,7 +20,7 @@ from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
-from balancer.lifecycle import Lifecycle
+from balancer.lifecycle import Job, Lifecycle
 from balancer.vllm_api.routes import (
     REALTIME_PATH,
     STORED_RESPONSE,
@@ -186,8 +186,9 @@ class Handler:
             keep_alive=request.keep_alive,
         )
         record = Record(route.path, monotonic())
+        job = Job(route, view, outgoing, client, record, pinned)
         try:
-            await self._lifecycle.serve(route, view, outgoing, client, record, pinned=pinned)
+            await self._lifecycle.serve(job)
         finally:
             if self._request_id_headers is not None:
                 sent = (headers[name] for name in self._request_id_headers if name in headers)

@@ -1,0 +1,124 @@
+import pytest
+
+from balancer.core.decider import Decider
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.health import HealthPolicy
+from balancer.core.prefix.index import PrefixIndex
+from balancer.core.scheduling import CacheAware, RoundRobin
+from balancer.core.types import Health, RouteKind
+from tests.core.states import replicas, request, sample
+
+
+def decider(count=2, policy=None):
+    fleet = replicas(count)
+    return Decider(Fleet(fleet), policy or CacheAware(PrefixIndex(1000)), HealthPolicy()), fleet
+
+
+def decide(made, *keys, tried=()):
+    return made.decide(request(*keys), frozenset(tried), 0.0)
+
+
+def held(made, keys):
+    """Tokens of this prompt that the index believes in, by replica."""
+    return {c.replica: c.matched_tokens for c in decide(made, *keys).candidates}
+
+
+KEYS = (1, 2, 3)
+
+
+def warmed():
+    made, fleet = decider(1)
+    made.dispatch(request(*KEYS), decide(made, *KEYS)).release()
+    assert held(made, KEYS) == {"r0": 192}
+    return made, fleet[0]
+
+
+def test_an_attempt_is_charged_until_it_is_released():
+    made, fleet = decider(1)
+    charge = made.dispatch(request(*KEYS), decide(made, *KEYS))
+    assert (fleet[0].in_flight, fleet[0].pending_tokens) == (1, 192)
+    charge.first_token()
+    assert (fleet[0].in_flight, fleet[0].pending_tokens) == (1, 0)
+    charge.release()
+    assert (fleet[0].in_flight, fleet[0].pending_tokens) == (0, 0)
+
+
+def test_a_replica_that_was_tried_is_not_tried_again():
+    made, _ = decider(2)
+    assert decide(made, *KEYS, tried=["r0"]).replica == "r1"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "restarted"),
+    [
+        ({"process_start_time_s": 100.0}, {"process_start_time_s": 200.0}, True),
+        ({"process_start_time_s": 100.0}, {"process_start_time_s": 100.0}, False),
+        ({"process_start_time_s": 100.0, "prompt_tokens": 9.0}, {"process_start_time_s": 200.0}, True),
+        ({"prompt_tokens": 100.0}, {"prompt_tokens": 3.0}, True),
+        ({"prefix_queries_tokens": 100.0}, {"prefix_queries_tokens": 3.0}, True),
+        ({"prompt_tokens": 100.0}, {"prompt_tokens": 100.0}, False),
+        ({"prompt_tokens": 100.0}, {"prompt_tokens": 900.0}, False),
+        ({"prompt_tokens": 100.0}, {}, False),
+        ({}, {"prompt_tokens": 100.0}, False),
+        ({"running": 5.0}, {"running": 0.0}, False),
+    ],
+)
+def test_a_restart_is_told_and_empties_the_index(before, after, restarted):
+    made, state = warmed()
+    assert made.sampled(state, sample(1.0, **before), 0) is False
+    assert made.sampled(state, sample(2.0, **after), 0) is restarted
+    assert held(made, KEYS) == {"r0": 0 if restarted else 192}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"process_start_time_s": 100.0}, {"process_start_time_s": 200.0}),
+        ({"prompt_tokens": 100.0}, {"prompt_tokens": 3.0}),
+    ],
+)
+def test_a_page_that_tells_nothing_does_not_hide_a_restart(before, after):
+    made, state = warmed()
+    made.sampled(state, sample(1.0, **before), 0)
+    made.sampled(state, sample(2.0), 0)
+    assert made.sampled(state, sample(3.0, **after), 0) is True
+
+
+def test_a_closed_port_empties_the_index():
+    made, state = warmed()
+    assert made.failed(state, "refused", certain=True) is True
+    assert state.health is Health.UNHEALTHY
+    assert held(made, KEYS) == {"r0": 0}
+
+
+def test_a_slow_replica_keeps_its_cache():
+    made, state = warmed()
+    for _ in range(3):
+        made.failed(state, "slow")
+    assert state.health is Health.UNHEALTHY
+    assert held(made, KEYS) == {"r0": 192}
+    assert made.answered(state) is True
+
+
+def test_the_engines_capacity_bounds_the_index():
+    made, state = warmed()
+    made.sampled(state, sample(1.0, kv_capacity_tokens=128), 0)
+    assert held(made, KEYS) == {"r0": 128}
+
+
+CHAT_BODY = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "%s"}]}' % (b"x" * 300)
+
+
+def test_no_more_of_a_request_is_read_than_the_policy_looks_at():
+    aware, _ = decider()
+    plain, _ = decider(policy=RoundRobin())
+    assert aware.understand(RouteKind.CHAT, CHAT_BODY, None).block_keys
+    view = plain.understand(RouteKind.CHAT, CHAT_BODY, None)
+    assert (view.model, view.stream, view.block_keys) == ("m", True, [])
+
+
+def test_a_form_is_read_as_a_form():
+    made, _ = decider()
+    body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--b--\r\n'
+    assert made.understand(RouteKind.AUDIO, body, "multipart/form-data; boundary=b").model == "whisper"
+    assert made.understand(RouteKind.AUDIO, CHAT_BODY, "application/json").model == "m"
