@@ -3,6 +3,7 @@
 import typer
 
 from benchmarks.overhead.command import overhead
+from benchmarks.simulator.command import simulate
 
 app = typer.Typer(
     help="Benchmarks of the balancer, each figure beside its goal.",
@@ -11,6 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(overhead)
+app.command()(simulate)
 
 
 @app.callback()

@@ -56,7 +56,11 @@ class Client:
         sock.setblocking(False)
         if receive_buffer_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        await asyncio.get_running_loop().sock_connect(sock, (LOOPBACK, port))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, (LOOPBACK, port))
+        except OSError:
+            sock.close()
+            raise
         limit = 2**16 if receive_buffer_bytes is None else receive_buffer_bytes
         return cls(*await asyncio.open_connection(sock=sock, limit=limit))
 
@@ -131,7 +135,7 @@ class Client:
 
     async def ask(self, body: Any = None, **request: Any) -> Answer:
         self.send(body, **request)
-        return await self.read()
+        return await self.read(bodiless=request.get("method") == "HEAD")
 
     async def closed(self) -> bytes:
         """What still came until the other side closed."""

@@ -145,7 +145,8 @@ class Connection(asyncio.Protocol):
     async def write_when_read(self, piece: bytes) -> None:
         """Write as fast as the peer reads."""
         await self._writable.wait()
-        self.write(piece)
+        if not self.closed.is_set():
+            self.write(piece)
 
     def respond(self, status: int, body: Any, headers: Headers = (), *, close: bool = False) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -28,7 +28,10 @@ from balancer.embedded.engine.sequence import (
 
 
 class Engine:
-    """One engine. `max_num_queued_reqs` bounds all unfinished requests, running ones too, as in vLLM."""
+    """One engine. `max_num_queued_reqs` bounds all unfinished requests, running ones too, as in vLLM.
+
+    A `pool` that is given may be other engines' too: one KV cache for all of them.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Engine:
         max_num_seqs: int = 256,
         max_num_batched_tokens: int = 8192,
         max_num_queued_reqs: int | None = None,
+        pool: BlockPool | None = None,
     ) -> None:
         if not 0 < max_num_seqs <= max_num_batched_tokens:
             raise ValueError(
@@ -50,7 +54,7 @@ class Engine:
         self.max_num_seqs = max_num_seqs
         self.max_num_batched_tokens = max_num_batched_tokens
         self.max_num_queued_reqs = max_num_queued_reqs
-        self.pool = BlockPool((kv_capacity_tokens or profile.kv_capacity_tokens) // block_size)
+        self.pool = pool or BlockPool((kv_capacity_tokens or profile.kv_capacity_tokens) // block_size)
         self.counters = EngineCounters()
         self._sequences: dict[str, EngineSequence] = {}
         self._waiting: OrderedDict[str, EngineSequence] = OrderedDict()
@@ -88,6 +92,25 @@ class Engine:
     def decoding(self) -> Collection[EngineSequence]:
         """The sequences that decode. After `finish_step`, each of them gained one token by that step."""
         return self._decoding.values()
+
+    @property
+    def waiting(self) -> Collection[EngineSequence]:
+        """The sequences that wait, next to be admitted first."""
+        return self._waiting.values()
+
+    @property
+    def prefilling(self) -> Collection[EngineSequence]:
+        return self._prefilling.values()
+
+    @property
+    def decode_context_tokens(self) -> int:
+        """Tokens in the KV cache of the sequences that decode."""
+        return self._decode_context_tokens
+
+    def tokens_to_prefill(self, sequence: EngineSequence) -> int:
+        """What is left to compute for one that prefills; for one that waits all, as if nothing were cached."""
+        done = sequence.computed if sequence.phase is Phase.PREFILL else 0
+        return self._target(sequence) - done
 
     def generated_tokens(self, sequence: EngineSequence) -> int:
         """How many output tokens the sequence has by now."""

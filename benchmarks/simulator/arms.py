@@ -1,0 +1,69 @@
+"""What is compared: a policy by name, and what it needs to exist in a simulation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from balancer.core.prefix.index import PrefixIndex
+from balancer.core.scheduling import (
+    CacheAware,
+    LeastRequests,
+    Policy,
+    PowerOfTwo,
+    Random,
+    Rng,
+    RoundRobin,
+    Session,
+)
+from balancer.core.types import ReplicaId
+from balancer.embedded.engine import Profile
+from benchmarks.simulator.experimental import PredictedLatency, PredictedLatencyQueue
+from benchmarks.simulator.oracle import Oracle
+from benchmarks.simulator.peers import LlmdBlend
+from benchmarks.simulator.replica import SimulatedReplica
+
+INDEX_MAX_BLOCKS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`replicas` as they are: for oracles alone. `profiles` are the speeds that a policy may take as known."""
+
+    replicas: Mapping[ReplicaId, SimulatedReplica]
+    profiles: Mapping[ReplicaId, Profile]
+    rng: Rng
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """`session_header`: its clients name their session, since the policy needs it. `pooled`: the replicas
+    share one KV cache of the summed size.
+    """
+
+    name: str
+    make: Callable[[Surroundings], Policy]
+    session_header: bool = False
+    pooled: bool = False
+
+
+def _index() -> PrefixIndex:
+    return PrefixIndex(INDEX_MAX_BLOCKS)
+
+
+ORACLE = Arm("oracle2", lambda around: Oracle(around.replicas), pooled=True)
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("random", lambda around: Random(around.rng)),
+        Arm("round_robin", lambda around: RoundRobin()),
+        Arm("least_requests", lambda around: LeastRequests()),
+        Arm("power_of_two", lambda around: PowerOfTwo(around.rng)),
+        Arm("session", lambda around: Session(), session_header=True),
+        Arm("cache_aware", lambda around: CacheAware(_index())),
+        Arm("plr", lambda around: PredictedLatency(_index(), around.profiles)),
+        Arm("plr_q", lambda around: PredictedLatencyQueue(_index(), around.profiles)),
+        Arm("llm_d_111", lambda around: LlmdBlend(_index(), around.rng, 1, 1, 1, approximate=True)),
+        Arm("llm_d_322", lambda around: LlmdBlend(_index(), around.rng, 3, 2, 2, approximate=False)),
+        ORACLE,
+    )
+}

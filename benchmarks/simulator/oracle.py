@@ -1,0 +1,71 @@
+"""oracle2: the bound. It knows every queue exactly, and its replicas share one KV cache, so nothing is ever
+computed twice or missed for where it was put.
+
+    cost_i = (P_i + u) * prefill + step_i * (1 + P_i / budget) + INFLICTED * u * prefill * running_i
+
+P_i: tokens that i has yet to prefill; u: this prompt's uncached tokens; step_i: a decode step of i now. Least cost wins.
+It bounds what a router over private caches can reach up to load 0.9; beyond, it is greedy and first come, first served,
+and late binding can beat it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from balancer.core.fleet.replica import ReplicaState
+from balancer.core.scheduling import Policy
+from balancer.core.types import Decision, Reads, ReplicaId, RequestView
+from balancer.embedded.engine import Engine
+from benchmarks.simulator.replica import SimulatedReplica
+
+INFLICTED = 0.05
+LOOKED_AT = 64
+"""So many waiting requests are looked up in the cache; those behind them are taken for their mean."""
+
+
+class Oracle(Policy):
+    name: ClassVar[str] = "oracle2"
+    reads: ClassVar[Reads] = Reads.PROMPT
+
+    def __init__(self, replicas: Mapping[ReplicaId, SimulatedReplica]) -> None:
+        self._replicas = replicas
+        self._turn = 0
+
+    def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
+        self._turn += 1
+        best: tuple[float, int] | None = None
+        chosen, uncached = replicas[0], 0
+        for replica in replicas:
+            engine = self._replicas[replica.id].engine
+            profile = engine.profile
+            own = _uncached(engine, request.block_keys, request.prompt_tokens)
+            ahead = sum(map(engine.tokens_to_prefill, engine.prefilling)) + _queued(engine)
+            step_s = profile.step_s(
+                prefill_tokens=0,
+                attention=0,
+                decode_sequences=len(engine.decoding),
+                decode_context_tokens=engine.decode_context_tokens,
+            )
+            cost = (
+                (ahead + own) * profile.prefill_s_per_token
+                + step_s * (1 + ahead / engine.max_num_batched_tokens)
+                + INFLICTED * own * profile.prefill_s_per_token * engine.num_running
+            )
+            rank = (cost, replica.last_chosen)
+            if best is None or rank < best:
+                best, chosen, uncached = rank, replica, own
+        chosen.last_chosen = self._turn
+        return Decision(chosen.id, "least_time", request.prompt_tokens - uncached, uncached)
+
+
+def _uncached(engine: Engine, keys: Sequence[int], tokens: int) -> int:
+    return tokens - engine.block_size * engine.pool.match(keys, (tokens - 1) // engine.block_size)
+
+
+def _queued(engine: Engine) -> float:
+    looked_at = tokens = 0
+    for sequence in engine.waiting:
+        if looked_at == LOOKED_AT:
+            return tokens * engine.num_waiting / LOOKED_AT
+        looked_at += 1
+        tokens += _uncached(engine, sequence.request.block_hashes, engine.tokens_to_prefill(sequence))
+    return tokens

@@ -1,0 +1,234 @@
+"""One run: traffic, replicas, routers and faults on one timeline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import count
+from random import Random
+
+from balancer.core.decider import Decider
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.health import HealthPolicy
+from balancer.core.fleet.replica import ReplicaState
+from balancer.core.types import Health, ReplicaId, RequestView, RouteKind
+from balancer.embedded.engine import BlockPool, Engine, EngineRequest, Profile
+from benchmarks.simulator.arms import Arm, Surroundings
+from benchmarks.simulator.replica import SimulatedReplica
+from benchmarks.simulator.request import Request
+from benchmarks.simulator.router import Router
+from benchmarks.simulator.timeline import Timeline
+from benchmarks.workloads.traffic import BLOCK_TOKENS, Session, Traffic
+
+PATIENCE_S = 150.0
+"""How long after the last arrival a run goes on; what is not answered by then counts with the time it has waited."""
+
+
+class Happening(StrEnum):
+    STOP = "stop"
+    START = "start"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """At `at_s` the replica of that number stops, starts, or runs on at `speed` times the speed it had at first. One that
+    is to start without having stopped is not there before.
+    """
+
+    at_s: float
+    replica: int
+    what: Happening
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The cluster. `profiles` has one entry per replica; `speed_known` is what a policy that is given speeds is told
+    of each, as a factor of the truth.
+    """
+
+    profiles: tuple[Profile, ...]
+    routers: int = 1
+    sample_every_s: float = 1.0
+    sample_delay_s: float = 0.0
+    capacity_factor: float = 1.0
+    speed_known: float = 1.0
+    faults: tuple[Fault, ...] = ()
+
+
+def at_speed(profile: Profile, speed: float, kv_share: float = 1.0) -> Profile:
+    """The same model on hardware of another speed."""
+    return replace(
+        profile,
+        base_s=profile.base_s / speed,
+        prefill_s_per_token=profile.prefill_s_per_token / speed,
+        attention_s_per_token_context=profile.attention_s_per_token_context / speed,
+        decode_s_per_sequence=profile.decode_s_per_sequence / speed,
+        decode_s_per_context_token=profile.decode_s_per_context_token / speed,
+        kv_capacity_tokens=round(profile.kv_capacity_tokens * kv_share),
+    )
+
+
+@dataclass(slots=True)
+class Run:
+    """What happened. `requests` are all that arrived; `end_s` is when the run was over."""
+
+    traffic: Traffic
+    requests: list[Request] = field(default_factory=list)
+    end_s: float = 0.0
+    preemptions: int = 0
+
+
+def simulate(arm: Arm, traffic: Traffic, setting: Setting, seed: int) -> Run:
+    return _Simulation(arm, traffic, setting, seed).run()
+
+
+class _Simulation:
+    def __init__(self, arm: Arm, traffic: Traffic, setting: Setting, seed: int) -> None:
+        if arm.pooled and setting.faults:
+            raise ValueError(f"{arm.name}: expected no faults: its replicas share one KV cache")
+        self._traffic = traffic
+        self._arm = arm
+        self._timeline = Timeline()
+        self._numbers = count()
+        self._run = Run(traffic)
+        self._measured_open = 0
+        pool = None
+        if arm.pooled:
+            pool = BlockPool(sum(profile.kv_capacity_tokens for profile in setting.profiles) // BLOCK_TOKENS)
+        self._profiles = {ReplicaId(f"r{n}"): profile for n, profile in enumerate(setting.profiles)}
+        self._replicas = {
+            replica_id: SimulatedReplica(
+                replica_id,
+                self._timeline,
+                lambda profile=profile: Engine(profile, block_size=BLOCK_TOKENS, pool=pool),
+            )
+            for replica_id, profile in self._profiles.items()
+        }
+        in_order = list(self._replicas.values())
+        absent = {fault.replica for fault in setting.faults if fault.what is Happening.START}
+        absent -= {fault.replica for fault in setting.faults if fault.what is Happening.STOP}
+        for number in absent:
+            in_order[number].up = False
+        for fault in setting.faults:
+            self._timeline.at(fault.at_s, self._happen, (in_order[fault.replica], fault))
+        known = {
+            replica_id: at_speed(profile, setting.speed_known)
+            for replica_id, profile in self._profiles.items()
+        }
+        rng = Random(seed)
+        self._routers = [
+            Router(
+                self._decider(Surroundings(self._replicas, known, rng.random)),
+                self._replicas,
+                self._timeline,
+                sample_every_s=setting.sample_every_s,
+                sample_delay_s=setting.sample_delay_s,
+                capacity_factor=setting.capacity_factor,
+            )
+            for _ in range(setting.routers)
+        ]
+
+    def _decider(self, surroundings: Surroundings) -> Decider:
+        states = (
+            ReplicaState(replica.id, f"http://{replica.id}", health=Health.UNKNOWN)
+            for replica in self._replicas.values()
+        )
+        return Decider(Fleet(states), self._arm.make(surroundings), HealthPolicy())
+
+    def run(self) -> Run:
+        for session in self._traffic.sessions:
+            _Client(self, session, session.arrival_s, lambda: None)
+        self._timeline.at(self._traffic.end_s, self._stop_if_over, None)
+        self._timeline.run(self._traffic.end_s + PATIENCE_S)
+        self._run.end_s = self._timeline.now
+        self._run.preemptions = sum(replica.preemptions for replica in self._replicas.values())
+        return self._run
+
+    @property
+    def now(self) -> float:
+        return self._timeline.now
+
+    def at(self, time_s: float, action: Callable[[int], None], turn: int) -> None:
+        self._timeline.at(time_s, action, turn)
+
+    @property
+    def over_s(self) -> float:
+        """From here on nothing new is begun."""
+        return self._traffic.end_s
+
+    def ask(self, session: Session, place: int, ended: Callable[[Request], None]) -> None:
+        """A client sends one turn of its session."""
+        number = next(self._numbers)
+        turn = session.turns[place]
+        view = RequestView(
+            RouteKind.CHAT,
+            stream=True,
+            block_keys=session.prompt_keys(turn),
+            prompt_tokens=turn.prompt_tokens,
+            session=session.user if self._arm.session_header else None,
+        )
+        engine = EngineRequest(str(number), turn.prompt_tokens, turn.output_tokens, session.engine_keys(turn))
+        measured = self._traffic.start_s <= self.now < self._traffic.end_s
+
+        def over(request: Request) -> None:
+            self._measured_open -= measured
+            ended(request)
+            self._stop_if_over(None)
+
+        request = Request(view, engine, self.now, over)
+        self._run.requests.append(request)
+        self._measured_open += measured
+        self._routers[number % len(self._routers)].accept(request)
+
+    def _stop_if_over(self, _: None) -> None:
+        self._timeline.stopped = not self._measured_open and self.now >= self._traffic.end_s
+
+    def _happen(self, event: tuple[SimulatedReplica, Fault]) -> None:
+        replica, fault = event
+        match fault.what:
+            case Happening.STOP:
+                replica.stop()
+            case Happening.START:
+                replica.start()
+            case Happening.SLOW:
+                replica.engine.profile = at_speed(self._profiles[replica.id], fault.speed)
+
+
+class _Client:
+    """Whoever has this session: asks turn after turn, and with sub-agents waits for the last of them."""
+
+    def __init__(
+        self, simulation: _Simulation, session: Session, arrival_s: float, ended: Callable[[], None]
+    ) -> None:
+        self._simulation = simulation
+        self._session = session
+        self._ended = ended
+        self._background = 0
+        simulation.at(arrival_s, self._ask, 0)
+
+    def _ask(self, place: int) -> None:
+        self._simulation.ask(self._session, place, lambda request: self._answered(place, request))
+
+    def _answered(self, place: int, request: Request) -> None:
+        background = () if request.lost else self._session.turns[place].background
+        self._background = len(background)
+        if not background:
+            self._go_on(place, request)
+        for session in background:
+            arrival_s = self._simulation.now + session.arrival_s
+            _Client(self._simulation, session, arrival_s, lambda: self._child_ended(place, request))
+
+    def _child_ended(self, place: int, request: Request) -> None:
+        self._background -= 1
+        if not self._background:
+            self._go_on(place, request)
+
+    def _go_on(self, place: int, request: Request) -> None:
+        following = place + 1
+        if request.lost or following == len(self._session.turns):
+            self._ended()
+            return
+        arrival_s = self._simulation.now + self._session.turns[following].think_s
+        if arrival_s < self._simulation.over_s:
+            self._simulation.at(arrival_s, self._ask, following)

@@ -1,0 +1,87 @@
+"""Prompts that share the beginning of their group: llm-d's capacity benchmark and its variants. Open loop.
+
+150 groups of 5 prompts; 6,000 tokens of system prompt a group, 1,200 of question, 8 replicas (llm-d-kv-cache,
+benchmarking/73-capacity). Fixed: the 750 prompts repeat to the word, so even the question is cached. Fresh: each question
+is new, so 83 % is the most that a cache can serve. Groups grow with the fleet: what all of them take is 73 % of its KV cache.
+"""
+
+from random import Random
+
+from benchmarks.workloads.traffic import EMPTY, Session, Text, Traffic, Turn, Writer, poisson
+
+GROUPS_PER_REPLICA = 150 / 8
+PROMPTS_PER_GROUP = 5
+SYSTEM_TOKENS = 6_000
+QUESTION_TOKENS = 1_200
+FILL_RATE_PER_REPLICA = 15 / 8
+"""Requests a second of the warm-up, in which every prompt is sent once."""
+
+LADDER = (
+    (3, 20), (10, 20), (15, 20), (20, 38), (22, 34), (25, 30), (30, 25), (35, 21), (40, 38), (43, 36), (46, 33),
+    (49, 30), (52, 29), (55, 27), (57, 26), (60, 25),
+)  # fmt: skip
+"""(requests a second, seconds) of each stage, over 8 replicas."""
+
+LADDER_GAP_S = 30.0
+"""A stage starts when the one before has drained; what takes longer than this is collapsed anyway."""
+
+
+class _Corpus:
+    def __init__(self, groups: int, output_tokens: int, *, fresh: bool) -> None:
+        self.prompts = [(group, prompt) for group in range(groups) for prompt in range(PROMPTS_PER_GROUP)]
+        self._writer = Writer()
+        self._systems = [self._writer.append(EMPTY, SYSTEM_TOKENS) for _ in range(groups)]
+        self._fixed = {} if fresh else {which: self._ask(which[0]) for which in self.prompts}
+        self._output_tokens = output_tokens
+
+    def _ask(self, group: int) -> Text:
+        return self._writer.append(self._systems[group], QUESTION_TOKENS)
+
+    def request(self, arrival_s: float, which: tuple[int, int]) -> Session:
+        prompt = self._fixed.get(which) or self._ask(which[0])
+        user = f"group {which[0]} prompt {which[1]}"
+        return Session(arrival_s, user, prompt.keys, (Turn(prompt.tokens, self._output_tokens),))
+
+    def fill(self, rng: Random, rate: float) -> list[Session]:
+        order = rng.sample(self.prompts, len(self.prompts))
+        now = 0.0
+        sessions = []
+        for which in order:
+            now += rng.expovariate(rate)
+            sessions.append(self.request(now, which))
+        return sessions
+
+
+def fresh_questions(
+    rng: Random,
+    rate: float,
+    replicas: int,
+    *,
+    output_tokens: int = 400,
+    duration_s: float = 130.0,
+    settle_s: float = 30.0,
+) -> Traffic:
+    corpus = _Corpus(round(GROUPS_PER_REPLICA * replicas), output_tokens, fresh=True)
+    sessions = corpus.fill(rng, FILL_RATE_PER_REPLICA * replicas)
+    start_s = sessions[-1].arrival_s
+    sessions += [
+        corpus.request(arrival, rng.choice(corpus.prompts))
+        for arrival in poisson(rng, rate, duration_s, start_s)
+    ]
+    return Traffic(sessions, start_s + settle_s, start_s + duration_s)
+
+
+def ladder(rng: Random, replicas: int, *, output_tokens: int = 1_000) -> Traffic:
+    """Stage after stage at rising rates; `stages` names each by its rate."""
+    corpus = _Corpus(round(GROUPS_PER_REPLICA * replicas), output_tokens, fresh=False)
+    sessions = corpus.fill(rng, FILL_RATE_PER_REPLICA * replicas)
+    now = start_s = sessions[-1].arrival_s + LADDER_GAP_S
+    stages = {}
+    for rate, seconds in LADDER:
+        stages[f"{rate} qps"] = (now, now + seconds)
+        sessions += [
+            corpus.request(arrival, rng.choice(corpus.prompts))
+            for arrival in poisson(rng, rate * replicas / 8, seconds, now)
+        ]
+        now += seconds + LADDER_GAP_S
+    return Traffic(sessions, start_s, now - LADDER_GAP_S, stages)

@@ -1,0 +1,131 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from balancer.accounting.metrics import Histogram, Metrics
+from balancer.accounting.record import Record
+from balancer.core.fleet.fleet import Fleet
+from balancer.vllm_api.answers import Usage
+from tests.core.states import replica, sample
+from tests.fakes.balancer import cluster
+from tests.fakes.client import chat, stream
+from tests.fakes.loops import async_test, on_both_loops
+from tests.fakes.replica import silent
+
+
+def read(page):
+    """(name, labels) -> value of every sample."""
+    families = list(text_string_to_metric_families(page.decode() if isinstance(page, bytes) else page))
+    assert len({family.name for family in families}) == len(families)
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value(page, name, **labels):
+    return read(page).get((name, frozenset(labels.items())))
+
+
+@pytest.fixture
+def fleet():
+    return Fleet([replica("r0"), replica("r1", models=("n",))])
+
+
+@pytest.fixture
+def metrics(fleet):
+    return Metrics(fleet, "cache_aware")
+
+
+def record(**fields):
+    return Record("/v1/chat/completions", 10.0, **{"model": "m", "status": 200, "ended_at": 12.0, **fields})
+
+
+@given(st.lists(st.floats(0, 100), max_size=30))
+def test_buckets_are_cumulative_and_their_edges_inclusive(values):
+    edges = (0.5, 1.0, 10.0)
+    histogram = Histogram(edges)
+    for each in values:
+        histogram.observe(each)
+    buckets, total = histogram.samples()
+    assert buckets == [(str(e), sum(v <= e for v in values)) for e in edges] + [("+Inf", len(values))]
+    assert total == pytest.approx(sum(values))
+
+
+def test_a_request_is_counted_once(metrics):
+    metrics.add(record(token_at=10.3, usage=Usage(7, 2, 5), matched_tokens=4))
+    page, content_type = metrics.render("")
+    assert content_type.startswith("text/plain")
+    labels = {"route": "/v1/chat/completions", "model_name": "m", "code": "200", "ended_by": "answer"}
+    assert value(page, "balancer_requests_total", **labels) == 1
+    for kind, count in {"prompt": 7, "output": 2, "cached": 5, "matched": 4}.items():
+        assert value(page, "balancer_tokens_total", model_name="m", kind=kind) == count
+    assert value(page, "balancer_time_to_first_token_seconds_count", model_name="m") == 1
+    assert value(page, "balancer_time_to_first_token_seconds_bucket", model_name="m", le="0.25") == 0
+    assert value(page, "balancer_time_to_first_token_seconds_bucket", model_name="m", le="0.5") == 1
+    assert value(page, "balancer_request_duration_seconds_sum", model_name="m") == 2
+
+
+def test_clients_cannot_make_up_labels(metrics):
+    for number in range(100):
+        metrics.add(record(model=f"made-up-{number}", status=404))
+    metrics.add(record(model="n"))
+    metrics.add(record(model=None))
+    page, _ = metrics.render("")
+    names = {dict(labels)["model_name"] for name, labels in read(page) if name == "balancer_requests_total"}
+    assert names == {"other", "n", ""}
+
+
+def test_what_is_not_known_has_no_sample(metrics, fleet):
+    page, _ = metrics.render("")
+    assert value(page, "balancer_engine_load", replica="r0", signal="running") is None
+    next(iter(fleet)).sampled(sample(3.0, running=2.0), 0)
+    page, _ = metrics.render("")
+    assert value(page, "balancer_engine_load", replica="r0", signal="running") == 2
+    assert value(page, "balancer_engine_load", replica="r0", signal="waiting") is None
+    assert value(page, "balancer_replica_healthy", replica="r0") == 1
+
+
+def test_the_scraper_chooses_the_format(metrics):
+    page, content_type = metrics.render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert page.endswith(b"# EOF\n")
+
+
+@on_both_loops
+async def test_the_page_tells_what_happened():
+    async with cluster() as (front, (fake,)):
+        await front.ask(stream())
+        await front.ask({**chat(), "model": "nope"})
+        await front.ask(chat())
+        page = (await front.ask(target="/metrics")).body
+        route = "/v1/chat/completions"
+        for model, code, ended_by, count in (("m", "200", "answer", 2), ("other", "404", "refusal", 1)):
+            labels = {"route": route, "model_name": model, "code": code, "ended_by": ended_by}
+            assert value(page, "balancer_requests_total", **labels) == count
+        assert value(page, "balancer_time_to_first_token_seconds_count", model_name="m") == 1
+        assert value(page, "balancer_tokens_total", model_name="m", kind="prompt") == 14
+        assert value(page, "balancer_requests_in_flight", replica="r0") == 0
+
+
+@async_test
+async def test_a_port_of_its_own_has_the_page_and_no_key():
+    async with cluster(prometheus_port=0, api_keys=["k"]) as (front, (fake,)):
+        scraper = await front.client(listener=1)
+        answer = await scraper.ask(target="/metrics", headers={"Accept": "text/plain"})
+        assert answer.status == 200
+        assert value(answer.body, "balancer_replica_healthy", replica="r0") == 1
+        for target in ("/", "/health", "/v1/models", "/v1/chat/completions"):
+            assert (await scraper.ask(target=target)).status == 404
+        fake.on_post = silent
+        assert (await front.ask(target="/metrics")).status == 401
+
+
+@async_test
+async def test_every_name_is_the_balancers_and_says_its_unit():
+    async with cluster() as (front, _):
+        await front.ask(chat())
+        page = (await front.ask(target="/metrics")).body.decode()
+        own = [f for f in text_string_to_metric_families(page) if not f.name.startswith(("process_", "python_"))]
+        assert own
+        for family in own:
+            assert family.name.startswith("balancer_")
+            assert family.documentation.endswith(".")
