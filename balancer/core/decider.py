@@ -49,22 +49,10 @@ class Decider:
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
         """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""
         before = replica.sample
-        replica.sampled(sample, in_flight_when_asked)
+        restarted = replica.sampled(sample, in_flight_when_asked)
         capacity = sample.kv_capacity_tokens
         if capacity is not None and (before is None or before.kv_capacity_tokens != capacity):
             self.policy.sized(replica, capacity)
-        restarted = before is not None and _restarted(before, sample)
         if restarted:
             self.policy.forgot(replica)
         return restarted
-
-
-def _restarted(before: EngineSample, after: EngineSample) -> bool:
-    """Another process, or a counter that went backwards."""
-    if before.process_start_time_s is not None and after.process_start_time_s is not None:
-        return after.process_start_time_s > before.process_start_time_s + 1
-    pairs = (
-        (before.prompt_tokens, after.prompt_tokens),
-        (before.prefix_queries_tokens, after.prefix_queries_tokens),
-    )
-    return any(old is not None and new is not None and new < old for old, new in pairs)

@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
             exchange.congested = False
             if not self.closed:
                 self.transport.resume_reading()
+                if self.idle_timeout_s is not None:
+                    self._arm(self.idle_timeout_s, Ended.SLOW_IDLE)
 
     def abort(self) -> None:
         """Close at once: the replica sees it and frees what the request held."""
@@ -97,7 +99,7 @@ class Connection(asyncio.Protocol):
             return
         if exchange.delimited_by_close and exc is None:
             exchange.on_bytes(b"", complete=True)
-        elif self.uses > 1 and exchange.status == 0 and not self._head:
+        elif self.uses > 1 and exchange.first_byte_at is None:
             exchange.end(Ended.STALE)
         else:
             exchange.end(Ended.BROKEN)
@@ -108,17 +110,19 @@ class Connection(asyncio.Protocol):
             self.closed = True
             self.transport.abort()
             return
-        if self._timer is not None:
-            self._disarm()
         if self._head is not None:
             if exchange.first_byte_at is None:
                 exchange.first_byte_at = self._loop.time()
             split = self._split_head(data)
             if split is None:
+                if self._timer is None and self.idle_timeout_s is not None and not self.closed:
+                    self._arm(self.idle_timeout_s, Ended.SLOW_IDLE)
                 return
             data, raw = split
         else:
             raw = data
+        if self._timer is not None:
+            self._disarm()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:

@@ -24,6 +24,7 @@ HOLD_BYTES = 256 * 1024
 
 _BACKPRESSURE = frozenset({429, 503})
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
+_TAIL_BYTES = 8
 _BODILESS = frozenset({204, 304})
 
 
@@ -58,6 +59,7 @@ class Exchange:
         "_on_token",
         "_opaque",
         "_pieces",
+        "_raw_bytes",
         "_reframe",
         "_waiter",
         "body_bytes",
@@ -87,6 +89,7 @@ class Exchange:
         self._reframe = False
         self._opaque = False  # a stream that can't be looked into: nothing is gained by holding it
         self._last = b""
+        self._raw_bytes = 0
         self.status = 0
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -197,6 +200,11 @@ class Exchange:
 
     def on_bytes(self, raw: bytes, *, complete: bool) -> None:
         """Body bytes as they came, after `on_body` has seen what is in them."""
+        if complete:
+            raw = self._without_surplus(raw)
+        self._raw_bytes += len(raw)
+        # a few bytes more than the longest end of an event and its chunk
+        self._last = raw if len(raw) >= _TAIL_BYTES else (self._last + raw)[-_TAIL_BYTES:]
         if self.committed:
             if self._reframe:
                 pieces, self._pieces = self._pieces or (), []
@@ -237,8 +245,6 @@ class Exchange:
         if transport.is_closing():
             return
         transport.write(data)
-        if not self._reframe:
-            self._last = data
         if transport.get_write_buffer_size() > HIGH_WATER_BYTES and self.ended is None:
             self.congested = True
             if self._waiter is not None and not self._waiter.done():
@@ -274,7 +280,22 @@ class Exchange:
 
     def _at_boundary(self) -> bool:
         """Whether the client stands between two events, and between two chunks."""
-        return self._reframe or self._last.endswith((b"\n\n\r\n", b"\r\n\r\n\r\n"))
+        assert self.scanner is not None
+        return self.scanner.between_events and (
+            self._reframe or self._last.endswith((b"\n\n\r\n", b"\r\n\r\n\r\n"))
+        )
+
+    def _without_surplus(self, raw: bytes) -> bytes:
+        """`raw`, which holds the answer's end, up to that end: llhttp lets line ends follow it."""
+        if self.status in _BODILESS:
+            return b""
+        if self.length is not None:
+            return raw[: self.length - self._raw_bytes]
+        if self.delimited_by_close:
+            return raw
+        rest = raw.rstrip(b"\r\n")
+        ends = 4 if rest else 4 - (len(self._last) - len(self._last.rstrip(b"\r\n")))
+        return raw[: len(rest) + ends]
 
 
 def _is_encoded(headers: RawHeaders) -> bool:

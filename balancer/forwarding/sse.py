@@ -13,6 +13,7 @@ MAX_EVENT_BYTES = 64 * 1024
 
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 _USAGE = b'"usage"'
+_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = b'"error"'
 
 
@@ -58,6 +59,11 @@ class SseScanner:
         if piece:
             self._events(piece)
 
+    @property
+    def between_events(self) -> bool:
+        """Whether the last event is complete."""
+        return not self._carry and not self._skipping
+
     def usage(self) -> Usage | None:
         """The usage of the last event that carried one."""
         if self._usage_in is None:
@@ -72,7 +78,7 @@ class SseScanner:
         self._skipping = self.data_seen = self.token_seen = True
 
     def _events(self, events: bytes) -> None:
-        if _USAGE in events:
+        if _USAGE in events and _USAGE_OBJECT.search(events):
             self._usage_in = events
         if self.token_seen and _ERROR not in events:
             return

@@ -13,6 +13,35 @@ SAMPLE_MAX_AGE_S = 10.0
 """An older reading of a replica's metrics says nothing about its load now."""
 
 
+@dataclass(slots=True)
+class EngineIdentity:
+    """What tells one engine process from the next, as last heard: a reading that says nothing changes nothing."""
+
+    start_time_s: float | None = None
+    prompt_tokens: float | None = None
+    prefix_queries_tokens: float | None = None
+
+    def changed(self, sample: EngineSample) -> bool:
+        """Remember this reading. True if it comes from another process: a later start, or a counter gone backwards."""
+        start, before = sample.process_start_time_s, self.start_time_s
+        if start is not None and before is not None:
+            changed = start > before + 1
+        else:
+            changed = _fell(self.prompt_tokens, sample.prompt_tokens) or _fell(
+                self.prefix_queries_tokens, sample.prefix_queries_tokens
+            )
+        self.start_time_s = before if start is None else start
+        if sample.prompt_tokens is not None:
+            self.prompt_tokens = sample.prompt_tokens
+        if sample.prefix_queries_tokens is not None:
+            self.prefix_queries_tokens = sample.prefix_queries_tokens
+        return changed
+
+
+def _fell(before: float | None, after: float | None) -> bool:
+    return before is not None and after is not None and after < before
+
+
 @dataclass(slots=True, eq=False)
 class ReplicaState:
     id: ReplicaId
@@ -25,6 +54,7 @@ class ReplicaState:
     pending_tokens: int = 0
     last_chosen: int = 0
     sample: EngineSample | None = None
+    engine: EngineIdentity = field(default_factory=EngineIdentity)
     foreign: float = 0.0
     consecutive_failures: int = 0
     consecutive_successes: int = 0
@@ -51,12 +81,15 @@ class ReplicaState:
             return self.in_flight + self.foreign
         return self.in_flight
 
-    def sampled(self, sample: EngineSample, in_flight_when_asked: int) -> None:
-        """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign."""
+    def sampled(self, sample: EngineSample, in_flight_when_asked: int) -> bool:
+        """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign.
+        True if it tells that the engine restarted.
+        """
         self.sample = sample
         ours = max(in_flight_when_asked, self.in_flight)
         busy = [count for count in (sample.running, sample.waiting) if count is not None]
         self.foreign = max(0.0, sum(busy) - ours)
+        return self.engine.changed(sample)
 
 
 class Charge:
