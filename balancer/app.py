@@ -95,7 +95,7 @@ class Balancer:
             self.metrics,
             LifecycleLimits(settings.max_attempts, settings.first_byte_timeout_s, settings.idle_timeout_s),
             replica_authorization=None if self._authorization is None else self._authorization.encode(),
-            remember=pins.remember,
+            pins=pins,
         )
         own = OwnPages(self.decider.fleet, self.metrics, lambda: self._draining)
         self._realtime = Realtime(
@@ -122,6 +122,7 @@ class Balancer:
             max_header_bytes=settings.max_header_bytes,
             keepalive_timeout_s=settings.client_keepalive_timeout_s,
         )
+        self._servers: list[web.Server] = [self._server]
         self._own = own
 
     def watch(self) -> None:
@@ -148,7 +149,7 @@ class Balancer:
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""
         settings = self._settings
-        tls = server_tls(_path(settings.ssl_certfile), _path(settings.ssl_keyfile))
+        tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         listener = await self._loop.create_server(
             self._server,
             settings.host,
@@ -163,6 +164,7 @@ class Balancer:
         self.ports.append(port)
         if settings.prometheus_port is not None:
             scrape = web.Server(self._scrape, access_log=None)
+            self._servers.append(scrape)
             self._listeners.append(
                 await self._loop.create_server(scrape, settings.prometheus_host, settings.prometheus_port)
             )
@@ -207,7 +209,8 @@ class Balancer:
     async def close(self) -> None:
         for listener in self._listeners:
             listener.close()
-        await self._server.shutdown(NOW_S)
+        for server in self._servers:
+            await server.shutdown(NOW_S)
         await self._supervisor.stop()
         await self._probes.close()
         await self._realtime.close()
@@ -237,10 +240,6 @@ class Balancer:
         if request.path != "/metrics":
             return web.Response(status=404)
         return self._own.metrics(request)
-
-
-def _path(path: object) -> str | None:
-    return None if path is None else str(path)
 
 
 def _port_of(listener: asyncio.Server) -> int:

@@ -9,14 +9,15 @@ Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an er
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.record import Record
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused, replicas_failed, too_slow
+from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import Charge, ReplicaState
 from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
@@ -63,14 +64,14 @@ class Lifecycle:
         limits: LifecycleLimits,
         *,
         replica_authorization: bytes | None,
-        remember: Callable[[str, ReplicaId], None],
+        pins: ResponsePins,
     ) -> None:
         self._decider = decider
         self._pools = pools
         self._metrics = metrics
         self._limits = limits
         self._authorization = replica_authorization
-        self._remember = remember
+        self._pins = pins
         self._loop = asyncio.get_running_loop()
 
     async def serve(self, job: Job) -> None:
@@ -150,7 +151,8 @@ class Lifecycle:
 
     async def _send(self, job: Job, replica: ReplicaState, charge: Charge, *, fresh: bool) -> Exchange:
         client, outgoing = job.client, job.outgoing
-        exchange = Exchange(client, self._loop, charge.first_token)
+        on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
+        exchange = Exchange(client, self._loop, charge.first_token, on_id)
         pool = self._pools[replica.id]
         connection = None if fresh else pool.take()
         if connection is None:
@@ -210,10 +212,7 @@ class Lifecycle:
     def _read_answer(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
         if exchange.scanner is not None:
             job.record.usage = exchange.scanner.usage()
-            answer_id = exchange.scanner.answer_id
         elif job.route.kind.generates and exchange.status == 200:
             answer_id, job.record.usage = read_answer(exchange.held_body)
-        else:
-            return
-        if job.route.stores_response and answer_id is not None:
-            self._remember(answer_id, replica.id)
+            if job.route.stores_response and answer_id is not None:
+                self._pins.remember(answer_id, replica.id)

@@ -1,6 +1,7 @@
 """One line per request. Never prompts, keys or Authorization; what clients sent is quoted, so no line can be forged."""
 
 import logging
+from typing import Any
 
 import msgspec
 
@@ -25,4 +26,11 @@ def write(record: Record, request_id: str | None) -> None:
         "cached_tokens": record.usage and record.usage.cached_tokens,
         "output_tokens": record.usage and record.usage.output_tokens,
     }
-    log.info("%s", msgspec.json.encode({name: v for name, v in fields.items() if v is not None}).decode())
+    log.info(
+        "%s", msgspec.json.encode({name: _plain(v) for name, v in fields.items() if v is not None}).decode()
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Clients may send any bytes, and JSON any surrogate; a log line is UTF-8."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -111,3 +111,16 @@ def body_too_large(limit_bytes: int) -> Refused:
 
 def internal_error() -> Refused:
     return Refused(500, "The balancer failed.", blame=Blame.BALANCER, type="InternalServerError")
+
+
+def bad_request(message: str) -> Refused:
+    return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError")
+
+
+def head_too_large(limit_bytes: int) -> Refused:
+    return Refused(
+        431,
+        f"The request head is larger than {limit_bytes} bytes (max_header_bytes).",
+        blame=Blame.CLIENT,
+        type="RequestHeaderFieldsTooLargeError",
+    )

@@ -56,6 +56,7 @@ class Exchange:
         "_held_bytes",
         "_last",
         "_loop",
+        "_on_id",
         "_on_token",
         "_opaque",
         "_pieces",
@@ -77,11 +78,17 @@ class Exchange:
     )
 
     def __init__(
-        self, client: ClientSide, loop: asyncio.AbstractEventLoop, on_token: Callable[[], None]
+        self,
+        client: ClientSide,
+        loop: asyncio.AbstractEventLoop,
+        on_token: Callable[[], None],
+        on_id: Callable[[str], None] | None = None,
     ) -> None:
+        """`on_token` is called at the first generated token of a stream, `on_id` with its answer's id."""
         self._client = client
         self._loop = loop
         self._on_token = on_token
+        self._on_id = on_id
         self._waiter: asyncio.Future[Signal] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -194,6 +201,9 @@ class Exchange:
         scanner = self.scanner
         if scanner is not None:
             scanner.feed(piece)
+            if self._on_id is not None and scanner.answer_id is not None:
+                self._on_id(scanner.answer_id)
+                self._on_id = None
             if self.token_at is None and scanner.token_seen:
                 self.token_at = monotonic()
                 self._on_token()

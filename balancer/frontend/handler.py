@@ -11,7 +11,15 @@ from aiohttp import web
 from balancer.accounting import access_log
 from balancer.accounting.record import Record
 from balancer.core.decider import Decider
-from balancer.core.errors import Blame, Refused, body_too_large, internal_error, method_not_allowed, not_found
+from balancer.core.errors import (
+    Blame,
+    Refused,
+    bad_request,
+    body_too_large,
+    internal_error,
+    method_not_allowed,
+    not_found,
+)
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
@@ -79,7 +87,7 @@ class Handler:
         except web.HTTPRequestEntityTooLarge:
             return refusal(body_too_large(self._max_body_bytes), dialect_of(path))
         except web.RequestPayloadError as error:
-            return refusal(_bad_body(error), dialect_of(path))
+            return refusal(bad_request(f"The request body could not be read: {error}"), dialect_of(path))
         except Exception:
             log.exception("a defect of the balancer, at %s %s", request.method, path)
             return refusal(internal_error(), dialect_of(path))
@@ -198,9 +206,3 @@ class Handler:
 
 def _as_json(headers: RawHeaders) -> RawHeaders:
     return [(n, b"application/json" if n.lower() == b"content-type" else v) for n, v in headers]
-
-
-def _bad_body(error: Exception) -> Refused:
-    return Refused(
-        400, f"The request body could not be read: {error}", blame=Blame.CLIENT, type="BadRequestError"
-    )

@@ -3,13 +3,22 @@
 import asyncio
 from collections.abc import Callable
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, WSMsgType, web
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    ClientWebSocketResponse,
+    WSCloseCode,
+    WSMsgType,
+    web,
+)
 from yarl import URL
 
 from balancer.core.decider import Decider
 from balancer.core.errors import Blame, Refused, replicas_failed
 from balancer.core.types import RequestView, RouteKind
 
+_NO_STATUS = 1005
 _OWN_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
 
 
@@ -57,7 +66,7 @@ class Realtime:
                 await client.prepare(request)
                 await _both_ways(client, upstream)
             finally:
-                await upstream.close()
+                await upstream.close(code=_passed_on(client.close_code))
         finally:
             charge.release()
         return client
@@ -116,5 +125,11 @@ async def _one_way(
                 await sink.send_bytes(message.data)
         except ConnectionError:
             break
-    code = source.close_code
-    await sink.close(code=code if code is not None and code not in {1005, 1006} else 1000 if code else 1011)
+    await sink.close(code=_passed_on(source.close_code))
+
+
+def _passed_on(code: int | None) -> int:
+    """The close code to send for one that came, or did not come (RFC 6455 section 7.4.1)."""
+    if code is None or code == WSCloseCode.ABNORMAL_CLOSURE:
+        return WSCloseCode.INTERNAL_ERROR
+    return WSCloseCode.OK if code == _NO_STATUS else code

@@ -29,6 +29,7 @@ def error_body(
     param: str | None = None,
     code: str | int | None = None,
 ) -> bytes:
+    message = message.encode("utf-8", "replace").decode()  # a model's name may hold lone surrogates
     if dialect is Dialect.ANTHROPIC:
         kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
         return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})

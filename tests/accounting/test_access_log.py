@@ -28,7 +28,9 @@ def _heard(caplog):
 @on_both_loops
 async def test_a_streamed_answer(caplog):
     async with cluster(access_log=True) as (front, _):
-        await front.ask(stream("secret words"), headers={"X-Request-Id": "id-1", "Authorization": "Bearer k3y"})
+        await front.ask(
+            stream("secret words"), headers={"X-Request-Id": "id-1", "Authorization": "Bearer k3y"}
+        )
         await until(lambda: lines(caplog))
         (line,) = lines(caplog)
         told = json.loads(line)

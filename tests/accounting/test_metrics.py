@@ -124,7 +124,9 @@ async def test_every_name_is_the_balancers_and_says_its_unit():
     async with cluster() as (front, _):
         await front.ask(chat())
         page = (await front.ask(target="/metrics")).body.decode()
-        own = [f for f in text_string_to_metric_families(page) if not f.name.startswith(("process_", "python_"))]
+        own = [
+            f for f in text_string_to_metric_families(page) if not f.name.startswith(("process_", "python_"))
+        ]
         assert own
         for family in own:
             assert family.name.startswith("balancer_")

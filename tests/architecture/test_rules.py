@@ -29,6 +29,15 @@ def test_a_file_is_one_room_and_says_which(path):
 
 
 def test_tests_mirror_the_tree():
-    own = {"architecture", "blackbox", "data", "fakes", "integration", "real_vllm", "benchmarks", "__pycache__"}
+    own = {
+        "architecture",
+        "blackbox",
+        "data",
+        "fakes",
+        "integration",
+        "real_vllm",
+        "benchmarks",
+        "__pycache__",
+    }
     rooms = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - own
     assert rooms <= {path.name for path in (ROOT / "balancer").iterdir() if path.is_dir()}

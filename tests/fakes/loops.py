@@ -35,7 +35,9 @@ async def until(condition: Callable[[], object], within_s: float = 10) -> None:
             while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        raise AssertionError(f"did not happen within {within_s:g} s: {inspect.getsource(condition)}") from None
+        raise AssertionError(
+            f"did not happen within {within_s:g} s: {inspect.getsource(condition)}"
+        ) from None
 
 
 def _run(check: Check, loop: str, given: dict[str, Any]) -> None:

@@ -62,7 +62,9 @@ def test_a_large_answer_is_not():
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_an_answer_that_another_replica_might_better_is_kept_back(status):
     bench, exchange, client = asked()
-    bench.feed(SIZED.replace(b"200 OK", b"%d Busy" % status).replace(b"\r\n\r\n", b"\r\nRetry-After: 7\r\n\r\n"))
+    bench.feed(
+        SIZED.replace(b"200 OK", b"%d Busy" % status).replace(b"\r\n\r\n", b"\r\nRetry-After: 7\r\n\r\n")
+    )
     bench.feed(b"{}busy")
     assert (exchange.ended, exchange.committed, exchange.retryable) == (Ended.ANSWERED, False, True)
     assert exchange.backpressure == (status in {429, 503})

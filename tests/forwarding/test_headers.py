@@ -8,7 +8,9 @@ TOKEN = st.text("abcdefghijklmnop-ABC", min_size=1, max_size=12)
 ODD_CASE = st.sampled_from([str.upper, str.lower, str.title])
 FIELDS = st.lists(
     st.tuples(
-        st.one_of(TOKEN.map(lambda name: f"X-{name}"), st.sampled_from([*HOP, "Host", "Content-Length", "Expect"])),
+        st.one_of(
+            TOKEN.map(lambda name: f"X-{name}"), st.sampled_from([*HOP, "Host", "Content-Length", "Expect"])
+        ),
         ODD_CASE,
         TOKEN,
     ).map(lambda drawn: (drawn[1](drawn[0]).encode(), drawn[2].encode())),
@@ -52,7 +54,12 @@ def test_what_is_nobodys_business_passes_in_its_order_and_spelling(headers):
 
 
 def test_fields_that_connection_names_stop_here():
-    headers = [(b"Connection", b"close, X-Private ,x-other"), (b"X-Private", b"1"), (b"x-Other", b"2"), (b"X-A", b"3")]
+    headers = [
+        (b"Connection", b"close, X-Private ,x-other"),
+        (b"X-Private", b"1"),
+        (b"x-Other", b"2"),
+        (b"X-A", b"3"),
+    ]
     assert names(request(headers)) == [b"host", b"x-a", b"content-length"]
     assert names(fields(response_head(200, b"OK", headers, []))) == [b"x-a"]
 

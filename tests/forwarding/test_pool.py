@@ -1,3 +1,6 @@
+import asyncio
+from typing import cast
+
 import pytest
 
 from balancer.forwarding.client import ClientSide
@@ -6,9 +9,6 @@ from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
 from tests.fakes.loops import async_test, on_both_loops, until
 from tests.fakes.replica import Replica, silent
 from tests.fakes.transport import Loop, Transport
-
-import asyncio
-from typing import cast
 
 
 class Clock:

@@ -21,7 +21,7 @@ ANSWERS = {
     "empty": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b""),
     "chunked": (CHUNKED + b"\r\n" + chunk(JSON[:9]) + chunk(JSON[9:]) + LAST_CHUNK, 200, JSON),
     "extensions and trailers": (
-        CHUNKED + b"Trailer: X-T\r\n\r\n1a;a=b;c=\"d\"\r\n" + JSON + b"\r\n0;x\r\nX-T: 1\r\nX-U: 2\r\n\r\n",
+        CHUNKED + b'Trailer: X-T\r\n\r\n1a;a=b;c="d"\r\n' + JSON + b"\r\n0;x\r\nX-T: 1\r\nX-U: 2\r\n\r\n",
         200,
         JSON,
     ),

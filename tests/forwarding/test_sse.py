@@ -117,7 +117,9 @@ def test_the_other_apis():
     assert (messages["answer_id"], messages["usage"], messages["token_seen"]) == ("msg_1", Usage(4, 3), True)
 
 
-@given(st.integers(1, 3 * MAX_EVENT_BYTES), st.integers(999, MAX_EVENT_BYTES), st.sampled_from(["\n", "\r\n"]))
+@given(
+    st.integers(1, 3 * MAX_EVENT_BYTES), st.integers(999, MAX_EVENT_BYTES), st.sampled_from(["\n", "\r\n"])
+)
 def test_an_event_too_long_to_keep_does_not_lose_the_next(size, step, end):
     long = data({"choices": [{"delta": {"content": "x" * (MAX_EVENT_BYTES + size)}}]})
     stream = (ROLE + long + USAGE + DONE).replace("\n", end).encode()

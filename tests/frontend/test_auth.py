@@ -8,7 +8,17 @@ from tests.fakes.loops import async_test, on_both_loops
 
 KEYS = ["key-one", "key-two"]
 OPEN = ("/health", "/ping", "/ready")
-GUARDED = ("/v1/models", "/v1/models/m", "/version", "/metrics", "/load", "/v1/responses/x", "/v1/realtime", "/nope", "/sleep")
+GUARDED = (
+    "/v1/models",
+    "/v1/models/m",
+    "/version",
+    "/metrics",
+    "/load",
+    "/v1/responses/x",
+    "/v1/realtime",
+    "/nope",
+    "/sleep",
+)
 
 
 def bearer(key):

@@ -103,7 +103,9 @@ async def test_an_unknown_model_is_refused_in_the_clients_dialect():
         assert replica.posts == []
 
 
-@pytest.mark.parametrize("body", [b'{"model": "\\ud800"}', b'{"model": "a\\r\\nX: y"}', b'{"model": "\\u0000"}'])
+@pytest.mark.parametrize(
+    "body", [b'{"model": "\\ud800"}', b'{"model": "a\\r\\nX: y"}', b'{"model": "\\u0000"}']
+)
 @async_test
 async def test_an_odd_model_is_an_unknown_one(body):
     async with cluster() as (front, _):
@@ -188,4 +190,3 @@ async def test_a_head_beyond_the_limit_is_431():
     async with cluster(max_header_bytes=8192) as (front, _):
         answer = await front.ask(chat(), headers={"X-Long": "x" * 9000})
         assert answer.status == 431
-

@@ -96,7 +96,9 @@ async def test_the_subprotocol_is_the_one_that_the_replica_chose():
             assert socket.protocol is None
         async with connect() as socket:
             assert socket.protocol is None
-        assert replica.requests[0].headers["Sec-WebSocket-Protocol"].replace(" ", "") == "unknown,other,realtime"
+        assert (
+            replica.requests[0].headers["Sec-WebSocket-Protocol"].replace(" ", "") == "unknown,other,realtime"
+        )
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 4000])

@@ -90,7 +90,9 @@ async def test_an_absolute_target_names_a_path_and_nothing_else():
         )
 
 
-@pytest.mark.parametrize("target", ["*", "replica:8000", "/\xff\xfe", "/v1/models/\xff", "/v1/responses/\xff"])
+@pytest.mark.parametrize(
+    "target", ["*", "replica:8000", "/\xff\xfe", "/v1/models/\xff", "/v1/responses/\xff"]
+)
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "CONNECT", "POST"])
 @async_test
 async def test_odd_targets_are_the_clients_fault(method, target):
@@ -131,8 +133,10 @@ def test_each_route_says_where_its_prompt_stands_and_whose_errors_it_speaks():
     for path, route in inference_routes(scale_out=True).items():
         assert route.path == path
         assert path.startswith("/")
-        assert (route.dialect is Dialect.ANTHROPIC) == path.startswith("/v1/messages") == (
-            dialect_of(path) is Dialect.ANTHROPIC
+        assert (
+            (route.dialect is Dialect.ANTHROPIC)
+            == path.startswith("/v1/messages")
+            == (dialect_of(path) is Dialect.ANTHROPIC)
         )
     assert {path for path, route in ROUTES.items() if route.stores_response} == {"/v1/responses"}
     assert {route.kind for route in ROUTES.values()} == set(RouteKind)

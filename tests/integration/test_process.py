@@ -67,7 +67,7 @@ async def working(port):
 async def test_sigterm_lets_a_stream_end_and_exits_with_0(loop_name):
     replica = await Replica().start()
     asked = asyncio.Queue()
-    async with serving("--replica", replica.url, "--event-loop", loop_name) as served:
+    async with serving("--replicas", replica.url, "--event-loop", loop_name) as served:
         client = await working(served.port)
         assert (await client.ask(chat())).status == 200
         replica.on_post = lambda connection, request: asked.put_nowait(connection)
@@ -98,7 +98,7 @@ async def test_sigterm_lets_a_stream_end_and_exits_with_0(loop_name):
 async def test_a_second_signal_ends_it_at_once(loop_name):
     replica = await Replica().start()
     replica.on_post = lambda connection, request: connection.write(SSE_HEAD, chunk(ROLE))
-    async with serving("--replica", replica.url, "--event-loop", loop_name) as served:
+    async with serving("--replicas", replica.url, "--event-loop", loop_name) as served:
         client = await working(served.port)
         client.send(stream())
         answer = await client.head()
@@ -120,7 +120,15 @@ async def test_a_second_signal_ends_it_at_once(loop_name):
 @async_test
 async def test_metrics_on_a_port_of_their_own_and_a_json_log():
     replica = await Replica().start()
-    arguments = ("--replica", replica.url, "--log-format", "json", "--access-log", "--prometheus-host", LOOPBACK)
+    arguments = (
+        "--replicas",
+        replica.url,
+        "--log-format",
+        "json",
+        "--access-log",
+        "--prometheus-host",
+        LOOPBACK,
+    )
     async with serving(*arguments, "--prometheus-port", "0") as served:
         client = await working(served.port)
         assert (await client.ask(chat())).status == 200
@@ -138,7 +146,7 @@ async def test_a_port_that_is_taken_is_told_in_one_line():
     replica = await Replica().start()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "balancer", "serve", "--host", LOOPBACK, "--port", str(replica.port),
-        "--replica", replica.url, cwd=ROOT, stderr=asyncio.subprocess.PIPE,
+        "--replicas", replica.url, cwd=ROOT, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(15):
         _, log = await process.communicate()

@@ -51,7 +51,9 @@ async def test_a_closed_port_is_passed_over_and_remembered():
 @on_both_loops
 async def test_no_post_is_lost_to_a_replica_that_closes_after_each_answer():
     async with cluster() as (front, (replica,)):
-        replica.on_post = lambda connection, request: connection.respond(200, {"n": request.json()["n"]}, close=True)
+        replica.on_post = lambda connection, request: connection.respond(
+            200, {"n": request.json()["n"]}, close=True
+        )
         client = await front.client()
         for number in range(50):
             reply = await client.ask(chat(n=number))
@@ -126,7 +128,11 @@ async def test_the_clients_own_errors_are_verbatim_and_tried_once(status):
             replica.on_post = answers(status, {"error": "\u4f60 did it"}, [("X-Request-Id", "7")])
         for body in (chat(), stream()):
             reply = await front.ask(body)
-            assert (reply.status, reply.json(), reply.get("x-request-id")) == (status, {"error": "\u4f60 did it"}, "7")
+            assert (reply.status, reply.json(), reply.get("x-request-id")) == (
+                status,
+                {"error": "\u4f60 did it"},
+                "7",
+            )
         assert sum(served(replicas)) == 2
         assert all(state.health is Health.HEALTHY for state in front.fleet)
 
@@ -138,7 +144,11 @@ async def test_when_all_are_busy_the_last_says_so_itself():
             replica.on_post = answers(429, {"full": replica.name}, [("Retry-After", "7")])
         for body in (chat(), stream()):
             reply = await front.ask(body)
-            assert (reply.status, reply.get("retry-after"), reply.json()) == (429, "7", {"full": replicas[2].name})
+            assert (reply.status, reply.get("retry-after"), reply.json()) == (
+                429,
+                "7",
+                {"full": replicas[2].name},
+            )
         assert served(replicas) == [2, 2, 2]
         assert all(state.health is Health.HEALTHY for state in front.fleet)
 
@@ -191,7 +201,14 @@ async def test_a_replica_that_does_not_begin_in_time_is_passed_over():
         reply = await front.ask(chat(LONG))
         assert reply.status == 504
         assert "0.2 s" in reply.json()["error"]["message"]
-        await until(lambda: all(c.closed.is_set() for r in replicas for c in r.connections if c.requests == 1 and not c.sent_bytes))
+        await until(
+            lambda: all(
+                c.closed.is_set()
+                for r in replicas
+                for c in r.connections
+                if c.requests == 1 and not c.sent_bytes
+            )
+        )
         assert front.idle()
 
 

@@ -60,7 +60,9 @@ async def test_what_cannot_be_read_is_counted():
         assert 'observer="health"' not in page
 
 
-@pytest.mark.parametrize("script", [answers(503, b""), silent, lambda connection, request: connection.reset()])
+@pytest.mark.parametrize(
+    "script", [answers(503, b""), silent, lambda connection, request: connection.reset()]
+)
 @on_both_loops
 async def test_a_replica_that_fails_its_probes_is_taken_out_and_comes_back(script):
     async with cluster(2, health_timeout_s=0.1) as (front, replicas):

@@ -9,7 +9,9 @@ from balancer.core.types import Health
 from tests.core.states import replica
 
 STATES = st.lists(
-    st.tuples(st.sampled_from([None, (), ("m",), ("n",), ("m", "n")]), st.sampled_from(Health), st.booleans()),
+    st.tuples(
+        st.sampled_from([None, (), ("m",), ("n",), ("m", "n")]), st.sampled_from(Health), st.booleans()
+    ),
     min_size=1,
     max_size=6,
 )
@@ -37,7 +39,9 @@ def test_who_is_eligible_may_serve_it(states, model):
         return
     assert found
     assert set(names(found)) <= set(names(usable))
-    best = next(h for h in (Health.HEALTHY, Health.UNKNOWN, Health.UNHEALTHY) if h in {s.health for s in usable})
+    best = next(
+        h for h in (Health.HEALTHY, Health.UNKNOWN, Health.UNHEALTHY) if h in {s.health for s in usable}
+    )
     assert names(found) == [state.id for state in usable if state.health is best]
 
 

@@ -39,7 +39,9 @@ VALUE = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lis
 def test_all_levels_agree(body, ascii_only):
     raw = json.dumps(body, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     views = [read_request(CHAT, raw, reads) for reads in Reads]
-    stated = {name: body[name] for name in ("model", "previous_response_id") if isinstance(body.get(name), str)}
+    stated = {
+        name: body[name] for name in ("model", "previous_response_id") if isinstance(body.get(name), str)
+    }
     for view in views:
         assert view.stream == (body.get("stream") is True)
         assert view.model == stated.get("model")
@@ -48,14 +50,19 @@ def test_all_levels_agree(body, ascii_only):
 
 @EVERY_LEVEL
 def test_the_last_of_two_equal_keys_holds_as_it_does_for_vllm(reads):
-    assert read_request(CHAT, b'{"model": "a", "stream": false, "model": "b", "stream": true}', reads).model == "b"
+    assert (
+        read_request(CHAT, b'{"model": "a", "stream": false, "model": "b", "stream": true}', reads).model
+        == "b"
+    )
     assert read_request(CHAT, b'{"model": "a", "stream": true, "stream": false}', reads).stream is False
 
 
 @EVERY_LEVEL
 @pytest.mark.parametrize("odd", [b"NaN", b"Infinity", b"-Infinity", b'"\\ud800"', b"1e999"])
 def test_what_python_reads_is_read(reads, odd):
-    view = read_request(CHAT, b'{"x": %s, "model": "m", "stream": true, "previous_response_id": "r"}' % odd, reads)
+    view = read_request(
+        CHAT, b'{"x": %s, "model": "m", "stream": true, "previous_response_id": "r"}' % odd, reads
+    )
     assert (view.model, view.stream, view.previous_response) == ("m", True, "r")
 
 
@@ -96,13 +103,19 @@ TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 def form(fields, boundary=BOUNDARY):
     parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode()
+        + value
+        + b"\r\n"
         for name, more, value in fields
     ]
     return b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
-SOUND = ("file", '; filename="model.wav"\r\nContent-Type: audio/wav', b"RIFF\r\n\r\n--name=\"model\"\x00\xff\r\n-")
+SOUND = (
+    "file",
+    '; filename="model.wav"\r\nContent-Type: audio/wav',
+    b'RIFF\r\n\r\n--name="model"\x00\xff\r\n-',
+)
 
 
 @given(st.permutations([SOUND, ("model", "", b"m"), ("stream", "", b"true"), ("language", "", b"model")]))
@@ -141,4 +154,6 @@ def test_a_field_of_no_use_is_none(value):
 
 def test_no_boundary_no_field():
     assert form_field(form([("model", "", b"m")]), "multipart/form-data", "model") is None
-    assert form_field(form([("model", "", b"m")]), f"multipart/form-data; boundary={'x' * 99}", "model") is None
+    assert (
+        form_field(form([("model", "", b"m")]), f"multipart/form-data; boundary={'x' * 99}", "model") is None
+    )

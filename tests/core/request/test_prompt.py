@@ -19,8 +19,7 @@ FIELDS = (
 )  # fmt: skip
 NAMED = st.recursive(
     JSON,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
     max_leaves=12,
 )
 BODY = st.dictionaries(st.sampled_from(FIELDS), NAMED, max_size=6)
@@ -80,7 +79,9 @@ def _joined(content):
             joined[-1] += part["text"]
         elif "text" not in part or part["text"]:
             joined.append(part.get("text") or part["image_url"]["url"].encode())
-    return "" if not joined else joined[0] if len(joined) == 1 and isinstance(joined[0], str) else tuple(joined)
+    return (
+        "" if not joined else joined[0] if len(joined) == 1 and isinstance(joined[0], str) else tuple(joined)
+    )
 
 
 @given(TEXT)
@@ -92,7 +93,9 @@ def test_a_string_is_one_text_part(text):
 def test_images_are_told_apart_by_their_bytes(one, other):
     def image(raw):
         url = f"data:image/png;base64,{raw.hex()}"
-        return chat(user([{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what?"}]))
+        return chat(
+            user([{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what?"}])
+        )
 
     assert (image(one) == image(other)) == (one == other)
 
@@ -116,7 +119,9 @@ def test_lone_surrogates_are_text_as_any():
     lone, other = chat(user("\ud800")), chat(user("\ud801"))
     assert lone != other
     assert chat(user("\ud800x")).startswith(lone)
-    assert chat(user([{"type": "odd", "value": "\ud800"}])) != chat(user([{"type": "odd", "value": "\ud801"}]))
+    assert chat(user([{"type": "odd", "value": "\ud800"}])) != chat(
+        user([{"type": "odd", "value": "\ud801"}])
+    )
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=9), st.lists(st.integers(0, 2**32 - 1), max_size=9))

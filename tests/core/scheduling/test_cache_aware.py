@@ -33,7 +33,9 @@ def test_a_conversation_goes_to_the_replica_that_holds_it():
     assert (again.replica, again.reason) == (first.replica, "cached")
     assert (again.matched_tokens, again.uncached_tokens) == (6400, 64)
     assert {c.replica: c.matched_tokens for c in again.candidates}[first.replica] == 6400
-    assert min(c.cost for c in again.candidates) == {c.replica: c.cost for c in again.candidates}[first.replica]
+    assert (
+        min(c.cost for c in again.candidates) == {c.replica: c.cost for c in again.candidates}[first.replica]
+    )
 
 
 def test_a_busy_holder_is_left_for_an_idle_replica():

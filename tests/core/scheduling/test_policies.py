@@ -25,7 +25,10 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 @given(
     st.lists(st.integers(0, 20), min_size=1, max_size=6),
-    st.lists(st.tuples(st.sets(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 3), unique=True)), max_size=12),
+    st.lists(
+        st.tuples(st.sets(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 3), unique=True)),
+        max_size=12,
+    ),
     st.integers(0, 2**32),
 )
 def test_only_a_replica_that_was_offered_is_chosen(name, loads, turns, seed):
@@ -91,7 +94,9 @@ def test_power_of_two_never_takes_the_more_loaded_of_its_two(loads, seed):
     drawn = {candidate.replica for candidate in decision.candidates}
     assert len(drawn) == 2
     assert decision.replica in drawn
-    assert {s.id: s.in_flight for s in fleet}[decision.replica] == min(c.in_flight for c in decision.candidates)
+    assert {s.id: s.in_flight for s in fleet}[decision.replica] == min(
+        c.in_flight for c in decision.candidates
+    )
 
 
 def test_power_of_two_draws_every_pair():
