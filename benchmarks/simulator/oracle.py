@@ -66,6 +66,6 @@ def _queued(engine: Engine) -> float:
     for sequence in engine.waiting:
         if looked_at == LOOKED_AT:
             return tokens * engine.num_waiting / LOOKED_AT
-        looked_at += 1
+        looked_at += 1  # noqa: SIM113
         tokens += _uncached(engine, sequence.request.block_hashes, engine.tokens_to_prefill(sequence))
     return tokens
