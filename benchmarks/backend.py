@@ -22,6 +22,7 @@ from benchmarks.load.ticker import ticking
 
 _MAX_TOKENS = re.compile(rb'"max_tokens":\s*(\d+)')
 _STREAM = re.compile(rb'"stream":\s*true')
+_AT_ONCE = re.compile(rb'"ignore_eos": ?true')
 _DEFAULT_CHUNKS = 128
 
 _STREAM_HEAD = (
@@ -143,8 +144,15 @@ class Connection(asyncio.Protocol):
         asked = _MAX_TOKENS.search(body)
         self._chunks_left = max(1, int(asked[1])) if asked else _DEFAULT_CHUNKS
         self._transport.write(_STREAM_HEAD)
-        if self.send_chunk():
+        if _AT_ONCE.search(body):
+            self._send_at_once()
+        elif self.send_chunk():
             self._wheel.join(self)
+
+    def _send_at_once(self) -> None:
+        """An event a turn of the event loop, as fast as turns come."""
+        if self.send_chunk():
+            asyncio.get_running_loop().call_soon(self._send_at_once)
 
 
 @contextlib.asynccontextmanager

@@ -30,12 +30,15 @@ café résumé π ≤
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`size_bytes` is about what a body weighs; None leaves a bare question."""
+    """`size_bytes` is about what a body weighs; None leaves a bare question. A stream that is not paced comes as fast
+    as its backend can write, an event a turn of its event loop.
+    """
 
     name: str
     size_bytes: int | None
     stream: bool = False
     chunks: int = STREAM_CHUNKS
+    paced: bool = True
 
     @property
     def expected(self) -> Expected:
@@ -50,7 +53,8 @@ BODIES = {
         Body("small", None),
         Body("8k", 8 * 1024),
         Body("64k", 64 * 1024),
-        Body("stream", None, stream=True),
+        Body("stream", None, stream=True, paced=False),
+        Body("paced", None, stream=True),
     )
 }
 
@@ -78,7 +82,7 @@ def _template(body: Body, rng: random.Random) -> tuple[bytes, bytes]:
         ]
     fields: dict[str, object] = {"model": wire.MODEL, "messages": messages}
     if body.stream:
-        fields |= {"max_tokens": body.chunks, "stream": True}
+        fields |= {"max_tokens": body.chunks, "stream": True, "ignore_eos": not body.paced}
     before, after = json.dumps(fields).split(json.dumps(_SLOT)[1:-1])
     return before.encode(), after.encode()
 
