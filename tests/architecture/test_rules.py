@@ -33,6 +33,7 @@ def test_tests_mirror_the_tree():
         "architecture",
         "blackbox",
         "data",
+        "docs",
         "fakes",
         "integration",
         "real_vllm",
