@@ -130,6 +130,15 @@ def test_an_event_too_long_to_keep_does_not_lose_the_next(size, step, end):
     assert (scanner.token_seen, scanner.failed, scanner.usage()) == (True, False, Usage(7, 2))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_event_too_long_to_keep_ends_where_it_ends(end):
+    long = data({"choices": [{"delta": {"content": "x" * MAX_EVENT_BYTES}}]}).replace("\n", end)
+    stream = (long + BUSY.replace("\n", end)).encode()
+    for at in range(len(long) - 5, len(long) + 1):
+        assert told([stream[:at], stream[at:]])["error_code"] == 503, at
+        assert told([stream[:at], *bytewise(stream[at:])])["error_code"] == 503, at
+
+
 def test_an_event_that_never_ends_costs_no_memory():
     scanner = SseScanner()
     for _ in range(100):
