@@ -167,6 +167,8 @@ class Exchange:
             and not transport.is_closing()
         ):
             transport.write(self._frame(event) if self._client.http11 else event)
+        elif self.length is None and not self._client.http11:
+            transport.abort()  # such an answer ends with its connection: only a reset tells that it broke
         transport.close()
 
     # -- for the connection

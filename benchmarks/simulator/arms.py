@@ -55,11 +55,11 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("random", lambda around: Random(around.rng)),
-        Arm("round_robin", lambda around: RoundRobin()),
-        Arm("least_requests", lambda around: LeastRequests()),
+        Arm("round_robin", lambda _: RoundRobin()),
+        Arm("least_requests", lambda _: LeastRequests()),
         Arm("power_of_two", lambda around: PowerOfTwo(around.rng)),
-        Arm("session", lambda around: Session(), session_header=True),
-        Arm("cache_aware", lambda around: CacheAware(_index())),
+        Arm("session", lambda _: Session(), session_header=True),
+        Arm("cache_aware", lambda _: CacheAware(_index())),
         Arm("plr", lambda around: PredictedLatency(_index(), around.profiles)),
         Arm("plr_q", lambda around: PredictedLatencyQueue(_index(), around.profiles)),
         Arm("llm_d_111", lambda around: LlmdBlend(_index(), around.rng, 1, 1, 1, approximate=True)),

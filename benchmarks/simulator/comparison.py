@@ -1,7 +1,7 @@
 """Tables out of the rows of a result. Pure.
 
-Figures of several seeds are averaged. A ratio to the best is to the best *other* policy in the cell, oracles aside, so it is
-below 1 where the policy wins. Cells are pooled by geometric means, in three bands of load.
+Figures of several seeds are averaged. A ratio to the best is to the best *other* policy in the cell, oracles aside, so
+it is below 1 where the policy wins. Cells are pooled by geometric means, in three bands of load.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,9 +17,9 @@ FLOOR_S = 0.25
 """What client and tokenizer add to every TTFT of llm-d's published ladder."""
 
 BANDS: dict[str, Callable[[float], bool]] = {
-    "load <= 0.7": lambda load: load <= 0.7,
-    "load <= 0.9": lambda load: 0.7 < load <= 0.9,
-    "load >= 1.0": lambda load: load >= 1.0,
+    "to 0.7": lambda load: load <= 0.7,
+    "to 0.9": lambda load: 0.7 < load <= 0.9,
+    "from 1.0": lambda load: load >= 1.0,
 }
 
 Place = tuple[str, float, str, str]
@@ -90,9 +90,17 @@ def _workloads(averages: Averages) -> list[str]:
 
 def _cell(averages: Averages, place: Place) -> Table:
     columns = (
-        f"{place[0]} {place[1]:g}", "TTFT P50 s", "P90", "P99", "E2E P90 s", "hit rate", "tok/s", "P90 / best", "/ oracle2",
-        "unfinished",
-    )  # fmt: skip
+        f"{place[0]} {place[1]:g}",
+        "TTFT P50 s",
+        "P90",
+        "P99",
+        "E2E P90",
+        "hit rate",
+        "tok/s",
+        "P90/best",
+        "/oracle2",
+        "left",
+    )
     rows = []
     for arm in averages.arms_at(place):
         values = [averages.figure(place, arm, name) for name in ("ttft_p50_s", "ttft_p90_s", "ttft_p99_s")]
@@ -114,11 +122,11 @@ def _cell(averages: Averages, place: Place) -> Table:
 def _summary(averages: Averages) -> Table:
     """Over the workloads, by band of load."""
     columns = (
-        "geometric means",
-        *(f"TTFT P90 / best, {band}" for band in BANDS),
-        "E2E P90 / best, <= 0.9",
-        "tok/s / best, >= 1.0",
-        "P90 / oracle2, worst <= 0.9",
+        "load",
+        *BANDS,
+        "E2E to 0.9",
+        "tok/s from 1.0",
+        "worst P90/oracle2 to 0.9",
     )
     rows = []
     for arm in averages.arms:
@@ -133,7 +141,7 @@ def _summary(averages: Averages) -> Table:
                 number(worst_over_oracle(averages, arm), 2),
             )
         )
-    return Table("TTFT P90 against the best other policy in each cell", columns, rows)
+    return Table("P90/best over the workloads: TTFT by load, E2E, and tok/s (geometric means)", columns, rows)
 
 
 def pooled(

@@ -6,10 +6,10 @@ For replica i, of which prefill and step speeds are known:
     cost = wait + f * work + step * (1 + B / budget + DECODE * out) + INFLICTED * n * work
     f = 1 + min(20, saturation * arrivals per second and replica * least wait of all)
 
-B: uncached tokens sent and not yet at their first token, less 0.8 * R a second since the last first token, but
-never below 5 % of them; n: requests in flight; out: the mean length of answers so far. In order: the queue before me; my
-own prefill, dearer when every replica has a backlog, for then a second of work delays all who are still to come; the
-decoding that slows me down; and what I take from the n streams that stand still while I am prefilled.
+B: uncached tokens sent and not yet at their first token, less 0.8 * R a second since the last first token, but never
+below 5 % of them; n: requests in flight; out: the mean length of answers so far. In order: the queue before me; my own
+prefill, dearer when every replica has a backlog, for then a second of work delays all who are still to come;
+the decoding that slows me down; and what I take from the n streams that stand still while I am prefilled.
 
 The late-binding form holds requests in the balancer while the best replica has OPEN_S of backlog, and of the first 48
 sends the one with the least work, less AGEING seconds for every second that it was held.

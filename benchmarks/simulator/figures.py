@@ -1,5 +1,7 @@
-"""What a run comes to. Pure. A request without its answer counts with the time that it has waited so far, so that a policy
-cannot look better by leaving requests unanswered; one that was lost counts as `lost` and in no latency.
+"""What a run comes to. Pure.
+
+A request without its answer counts with the time that it has waited so far, so that no policy looks better by leaving
+requests unanswered; one that was lost counts as `lost` and in no latency.
 """
 
 from collections import Counter
@@ -15,8 +17,8 @@ from benchmarks.stats import percentile
 class Figures:
     """Of the requests that arrived in a window. None: there was nothing to measure.
 
-    `hit_rate` is cached over prompt tokens, counted by the engines; `output_tokens_per_s` is of the answers completed in
-    the window; `imbalance` is the busiest replica's share of the requests over an even one.
+    `hit_rate` is cached over prompt tokens, as the engines counted them; `output_tokens_per_s` is of the answers
+    completed in the window; `imbalance` is the busiest replica's share of the requests over an even one.
     """
 
     requests: int

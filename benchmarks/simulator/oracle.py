@@ -3,12 +3,13 @@ computed twice or missed for where it was put.
 
     cost_i = (P_i + u) * prefill + step_i * (1 + P_i / budget) + INFLICTED * u * prefill * running_i
 
-P_i: tokens that i has yet to prefill; u: this prompt's uncached tokens; step_i: a decode step of i now. Least cost wins.
-It bounds what a router over private caches can reach up to load 0.9; beyond, it is greedy and first come, first served,
-and late binding can beat it.
+P_i: tokens that i has yet to prefill; u: this prompt's uncached tokens; step_i: a decode step of i now. Least wins.
+It bounds what a router over private caches can reach up to load 0.9; beyond, it is greedy and first come, first
+served, and late binding can beat it.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
@@ -62,10 +63,8 @@ def _uncached(engine: Engine, keys: Sequence[int], tokens: int) -> int:
 
 
 def _queued(engine: Engine) -> float:
-    looked_at = tokens = 0
-    for sequence in engine.waiting:
-        if looked_at == LOOKED_AT:
-            return tokens * engine.num_waiting / LOOKED_AT
-        looked_at += 1  # noqa: SIM113
-        tokens += _uncached(engine, sequence.request.block_hashes, engine.tokens_to_prefill(sequence))
-    return tokens
+    looked_at = [
+        _uncached(engine, sequence.request.block_hashes, engine.tokens_to_prefill(sequence))
+        for sequence in islice(engine.waiting, LOOKED_AT)
+    ]
+    return sum(looked_at) * engine.num_waiting / len(looked_at) if looked_at else 0.0

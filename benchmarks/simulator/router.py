@@ -1,7 +1,7 @@
 """One balancer: the core's Decider, told at once of its own requests and now and then of the engines.
 
-It does what lifecycle and observers do around the core, without their waiting and their bytes: an attempt is charged until
-it ends, a replica that fails is left and another tried, an answer that has begun is never begun again.
+It does what lifecycle and observers do around the core, without their waiting and their bytes: an attempt is charged
+until it ends, a replica that fails is left and another tried, an answer that has begun is never begun again.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from benchmarks.simulator.timeline import Timeline
 
 
 class Router:
-    """`sample_delay_s` is the age of a reading when it arrives; `capacity_factor` an error in the KV capacity it tells."""
+    """`sample_delay_s` is how old a reading is when it arrives, `capacity_factor` how wrong the KV capacity in it."""
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -31,8 +32,8 @@ class Happening(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """At `at_s` the replica of that number stops, starts, or runs on at `speed` times the speed it had at first. One that
-    is to start without having stopped is not there before.
+    """At `at_s` the replica of that number stops, starts, or runs on at `speed` times its first speed. One that is to
+    start without having stopped is not there before.
     """
 
     at_s: float
@@ -101,7 +102,7 @@ class _Simulation:
             replica_id: SimulatedReplica(
                 replica_id,
                 self._timeline,
-                lambda profile=profile: Engine(profile, block_size=BLOCK_TOKENS, pool=pool),
+                partial(Engine, profile, block_size=BLOCK_TOKENS, pool=pool),
             )
             for replica_id, profile in self._profiles.items()
         }

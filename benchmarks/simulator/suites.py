@@ -1,4 +1,6 @@
-"""Which cells are run: a workload at a load, under circumstances, by an arm, from a seed. And the running, over all cores."""
+"""Which cells are run, and the running of them over all cores. A cell is a workload at a load, under circumstances, by an
+arm, from a seed.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed

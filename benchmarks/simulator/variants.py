@@ -57,7 +57,7 @@ def _join(moment_s: float, replicas: int) -> tuple[Fault, ...]:
     return tuple(Fault(moment_s, number, Happening.START) for number in (replicas - 2, replicas - 1))
 
 
-def _restart(moment_s: float, replicas: int) -> tuple[Fault, ...]:
+def _restart(moment_s: float, _: int) -> tuple[Fault, ...]:
     return (Fault(moment_s, 0, Happening.STOP), Fault(moment_s + 20, 0, Happening.START))
 
 

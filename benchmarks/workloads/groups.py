@@ -1,8 +1,9 @@
 """Prompts that share the beginning of their group: llm-d's capacity benchmark and its variants. Open loop.
 
 150 groups of 5 prompts; 6,000 tokens of system prompt a group, 1,200 of question, 8 replicas (llm-d-kv-cache,
-benchmarking/73-capacity). Fixed: the 750 prompts repeat to the word, so even the question is cached. Fresh: each question
-is new, so 83 % is the most that a cache can serve. Groups grow with the fleet: what all of them take is 73 % of its KV cache.
+benchmarking/73-capacity). Fixed: the 750 prompts repeat to the word, so even the question is cached. Fresh: each
+question is new, so 83 % is the most that a cache can serve. Groups grow with the fleet: all of them together
+take 73 % of its KV cache.
 """
 
 from random import Random

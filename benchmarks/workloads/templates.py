@@ -1,7 +1,7 @@
 """Hot templates beside growing chats, in the proportions of Mooncake's tool-and-agent trace (FAST'25). Open loop.
 
-30 % of requests begin with the same 6,144 tokens and answer with 3 to 30, 20 % with another 2,560 and 13 to 24; the rest
-are chats that share 512 tokens, read long inputs and come back with probability 0.45. An imitation, not the trace.
+30 % of requests begin with the same 6,144 tokens and answer with 3 to 30, 20 % with another 2,560 and 13 to 24; the
+rest are chats that share 512 tokens, read long inputs and come back with probability 0.45. An imitation, not the trace.
 """
 
 from random import Random

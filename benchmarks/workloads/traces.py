@@ -1,8 +1,8 @@
 """Recorded traffic: Mooncake's FAST'25 traces, replayed at another rate.
 
-A row is a time, two lengths and the ids of the prompt's blocks of 512 tokens; equal ids are equal prefixes. Answers have no
-ids, so they are never reused, and who sent a request is not recorded: its second block stands for the user,
-since nearly all requests share the first. Source and licence: data/README.md.
+A row is a time, two lengths and the ids of the prompt's blocks of 512 tokens; equal ids are equal prefixes. Answers
+have no ids, so they are never reused, and who sent a request is not recorded: its second block stands for the
+user, since nearly all requests share the first. Source and licence: data/README.md.
 """
 
 import gzip

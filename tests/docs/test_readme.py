@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.processes import free_ports
+from tests.fakes.balancer import cluster
 from tests.fakes.loops import async_test
 from tests.fakes.replica import Replica
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.strip() for block in re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)]
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 INDENTED = [line.strip() for line in README.splitlines() if line.startswith("    scripts/")]
 
 RUN_ELSEWHERE = {
@@ -90,6 +92,21 @@ async def test_serve_and_curl():
         process._transport.close()
         for replica in replicas:
             await replica.stop()
+
+
+@async_test
+async def test_the_client_of_openai():
+    (snippet,) = PYTHON
+    async with cluster() as (front, _):
+        code = snippet.replace("localhost:8080", f"127.0.0.1:{front.balancer.ports[0]}")
+        names = {}
+
+        def models():
+            exec(code, names)  # noqa: S102
+            with names["client"] as client:
+                return [model.id for model in client.models.list()]
+
+        assert await asyncio.to_thread(models) == ["m"]
 
 
 @async_test

@@ -148,6 +148,15 @@ def test_a_stream_that_breaks_between_events_byte_by_byte(kind):
     assert message.body == ROLE + token("a") + LOST
 
 
+def test_an_answer_that_ends_with_its_connection_breaks_by_a_reset():
+    bench = Bench()
+    exchange, transport = bench.ask(http11=False)
+    bench.feed(SSE_HEAD, chunk(ROLE), chunk(token("a")[:-3]))
+    bench.lose(ConnectionResetError())
+    exchange.break_off(LOST)
+    assert transport.aborted
+
+
 @pytest.mark.parametrize("lost", [1, 2, 3, 9])
 @pytest.mark.parametrize("kind", HEADS)
 def test_nothing_is_written_into_an_unfinished_event(kind, lost):
