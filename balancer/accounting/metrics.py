@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -187,8 +188,8 @@ class Metrics(Collector):
             labels=("replica", "signal"),
         )
         sampled = GaugeMetricFamily(
-            "balancer_engine_sample_time_seconds",
-            "Event loop time of the last reading of the replica's metrics; compare with balancer_loop_time_seconds.",
+            "balancer_engine_sample_age_seconds",
+            "How long ago the replica's metrics were last read.",
             labels=labels,
         )
         failures = CounterMetricFamily(
@@ -196,13 +197,14 @@ class Metrics(Collector):
             "Side loops that could not read a replica: health, metrics, models.",
             labels=("observer", "replica"),
         )
+        now = monotonic()
         for replica in self._fleet:
             healthy.add_metric((replica.id,), replica.health is Health.HEALTHY)
             in_flight.add_metric((replica.id,), replica.in_flight)
             pending.add_metric((replica.id,), replica.pending_tokens)
             sample = replica.sample
             if sample is not None:
-                sampled.add_metric((replica.id,), sample.taken_at)
+                sampled.add_metric((replica.id,), now - sample.taken_at)
                 for signal in ("running", "waiting", "kv_usage"):
                     value = getattr(sample, signal)
                     if value is not None:

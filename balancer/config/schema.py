@@ -100,7 +100,7 @@ class Replica(_Model):
     """Where the replica listens: http or https, with a path prefix if a proxy in front of it adds one."""
 
     name: Name = ""
-    """How logs, metrics and headers call it. Default: the URL without its scheme."""
+    """How logs and metrics call it. Default: the URL without its scheme."""
 
     models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)] | None = None
     """The models it serves. Default: ask the replica, at `/v1/models`."""

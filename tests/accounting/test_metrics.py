@@ -1,3 +1,5 @@
+from time import monotonic
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +133,10 @@ async def test_every_name_is_the_balancers_and_says_its_unit():
         for family in own:
             assert family.name.startswith("balancer_")
             assert family.documentation.endswith(".")
+
+
+def test_a_reading_has_an_age_and_none_has_none(fleet, metrics):
+    fleet["r0"].sampled(sample(monotonic() - 3.0), 0)
+    page, _ = metrics.render("")
+    assert 3.0 <= value(page, "balancer_engine_sample_age_seconds", replica="r0") < 60.0
+    assert value(page, "balancer_engine_sample_age_seconds", replica="r1") is None
