@@ -49,7 +49,8 @@ def _index() -> PrefixIndex:
     return PrefixIndex(INDEX_MAX_BLOCKS)
 
 
-ORACLE = Arm("oracle2", lambda around: Oracle(around.replicas), pooled=True)
+ORACLE = Arm("oracle2", lambda around: Oracle(around.replicas, sees_steps=False), pooled=True)
+"""What others are compared to."""
 
 ARMS = {
     arm.name: arm
@@ -65,5 +66,6 @@ ARMS = {
         Arm("llm_d_111", lambda around: LlmdBlend(_index(), around.rng, 1, 1, 1, approximate=True)),
         Arm("llm_d_322", lambda around: LlmdBlend(_index(), around.rng, 3, 2, 2, approximate=False)),
         ORACLE,
+        Arm("oracle3", lambda around: Oracle(around.replicas, sees_steps=True), pooled=True),
     )
 }

@@ -1,11 +1,12 @@
 """oracle2: the bound. It knows every queue exactly, and its replicas share one KV cache, so nothing is ever
-computed twice or missed for where it was put.
+computed twice or missed for where it was put. oracle3 also knows when each replica's current step ends.
 
-    cost_i = (P_i + u) * prefill + step_i * (1 + P_i / budget) + INFLICTED * u * prefill * running_i
+    cost_i = rest_i + (P_i + u) * prefill + step_i * (1 + P_i / budget) + INFLICTED * u * prefill * running_i
 
-P_i: tokens that i has yet to prefill; u: this prompt's uncached tokens; step_i: a decode step of i now. Least wins.
-It bounds what a router over private caches can reach up to load 0.9; beyond, it is greedy and first come, first
-served, and late binding can beat it.
+rest_i: what is left of i's current step, for oracle3 alone; P_i: tokens that i has yet to prefill after it; u: this
+prompt's uncached tokens; step_i: a decode step of i now. Least wins.
+It bounds what a router over private caches can reach up to BOUND_LOAD. Beyond, late binding beats it: it is greedy, and
+since no engine preempts for another, one may fill the shared cache with its running requests while others starve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +19,19 @@ from balancer.core.types import Decision, Reads, ReplicaId, RequestView
 from balancer.embedded.engine import Engine
 from benchmarks.simulator.replica import SimulatedReplica
 
+BOUND_LOAD = 0.9
 INFLICTED = 0.05
 LOOKED_AT = 64
 """So many waiting requests are looked up in the cache; those behind them are taken for their mean."""
 
 
 class Oracle(Policy):
-    name: ClassVar[str] = "oracle2"
+    name: ClassVar[str] = "oracle"
     reads: ClassVar[Reads] = Reads.PROMPT
 
-    def __init__(self, replicas: Mapping[ReplicaId, SimulatedReplica]) -> None:
+    def __init__(self, replicas: Mapping[ReplicaId, SimulatedReplica], *, sees_steps: bool) -> None:
         self._replicas = replicas
+        self._sees_steps = sees_steps
         self._turn = 0
 
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
@@ -36,7 +39,8 @@ class Oracle(Policy):
         best: tuple[float, int] | None = None
         chosen, uncached = replicas[0], 0
         for replica in replicas:
-            engine = self._replicas[replica.id].engine
+            simulated = self._replicas[replica.id]
+            engine = simulated.engine
             profile = engine.profile
             own = _uncached(engine, request.block_keys, request.prompt_tokens)
             ahead = sum(map(engine.tokens_to_prefill, engine.prefilling)) + _queued(engine)
@@ -46,8 +50,10 @@ class Oracle(Policy):
                 decode_sequences=len(engine.decoding),
                 decode_context_tokens=engine.decode_context_tokens,
             )
+            rest_s = max(0.0, simulated.step_ends_s - now) if self._sees_steps else 0.0
             cost = (
-                (ahead + own) * profile.prefill_s_per_token
+                rest_s
+                + (ahead + own) * profile.prefill_s_per_token
                 + step_s * (1 + ahead / engine.max_num_batched_tokens)
                 + INFLICTED * own * profile.prefill_s_per_token * engine.num_running
             )

@@ -23,6 +23,7 @@ class SimulatedReplica:
         self.engine = make_engine()
         self.up = True
         self.preemptions = 0
+        self.step_ends_s = 0.0
         self._timeline = timeline
         self._make_engine = make_engine
         self._started_s = 0.0
@@ -73,7 +74,8 @@ class SimulatedReplica:
         duration_s = self.engine.start_step(self._timeline.now)
         self._stepping = duration_s is not None
         if duration_s is not None:
-            self._timeline.at(self._timeline.now + duration_s, self._finish, self.engine)
+            self.step_ends_s = self._timeline.now + duration_s
+            self._timeline.at(self.step_ends_s, self._finish, self.engine)
 
     def _finish(self, engine: Engine) -> None:
         if engine is not self.engine:

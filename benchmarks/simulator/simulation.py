@@ -22,6 +22,8 @@ from benchmarks.workloads.traffic import BLOCK_TOKENS, Session, Traffic
 
 PATIENCE_S = 150.0
 """How long after the last arrival a run goes on; what is not answered by then counts with the time it has waited."""
+DRAIN_S = 900.0
+"""The same where other traffic follows."""
 
 
 class Happening(StrEnum):
@@ -72,10 +74,12 @@ def at_speed(profile: Profile, speed: float, kv_share: float = 1.0) -> Profile:
 
 @dataclass(slots=True)
 class Run:
-    """What happened. `requests` are all that arrived; `end_s` is when the run was over."""
+    """What happened. `requests` are all that arrived; `windows` the measured times by the name of traffic or stage;
+    `end_s` is when the run was over.
+    """
 
-    traffic: Traffic
     requests: list[Request] = field(default_factory=list)
+    windows: dict[str, tuple[float, float]] = field(default_factory=dict)
     end_s: float = 0.0
     preemptions: int = 0
 
@@ -92,8 +96,9 @@ class _Simulation:
         self._arm = arm
         self._timeline = Timeline()
         self._numbers = count()
-        self._run = Run(traffic)
+        self._run = Run()
         self._measured_open = 0
+        self._measured_from_s = self.over_s = 0.0
         pool = None
         if arm.pooled:
             pool = BlockPool(sum(profile.kv_capacity_tokens for profile in setting.profiles) // BLOCK_TOKENS)
@@ -138,13 +143,27 @@ class _Simulation:
         return Decider(Fleet(states), self._arm.make(surroundings), HealthPolicy())
 
     def run(self) -> Run:
-        for session in self._traffic.sessions:
-            _Client(self, session, session.arrival_s, lambda: None)
-        self._timeline.at(self._traffic.end_s, self._stop_if_over, None)
-        self._timeline.run(self._traffic.end_s + PATIENCE_S)
+        traffic: Traffic | None = self._traffic
+        while traffic is not None:
+            self._play(traffic)
+            traffic = traffic.then
         self._run.end_s = self._timeline.now
         self._run.preemptions = sum(replica.preemptions for replica in self._replicas.values())
         return self._run
+
+    def _play(self, traffic: Traffic) -> None:
+        begin_s = self.now
+        self._measured_from_s, self.over_s = begin_s + traffic.start_s, begin_s + traffic.end_s
+        for name, (start_s, end_s) in {
+            traffic.name: (traffic.start_s, traffic.end_s),
+            **traffic.stages,
+        }.items():
+            self._run.windows[name] = (begin_s + start_s, begin_s + end_s)
+        for session in traffic.sessions:
+            _Client(self, session, begin_s + session.arrival_s, lambda: None)
+        self._timeline.at(self.over_s, self._stop_if_over, None)
+        self._timeline.stopped = False
+        self._timeline.run(self.over_s + (PATIENCE_S if traffic.then is None else DRAIN_S))
 
     @property
     def now(self) -> float:
@@ -152,11 +171,6 @@ class _Simulation:
 
     def at(self, time_s: float, action: Callable[[int], None], turn: int) -> None:
         self._timeline.at(time_s, action, turn)
-
-    @property
-    def over_s(self) -> float:
-        """From here on nothing new is begun."""
-        return self._traffic.end_s
 
     def ask(self, session: Session, place: int, ended: Callable[[Request], None]) -> None:
         """A client sends one turn of its session."""
@@ -170,7 +184,7 @@ class _Simulation:
             session=session.user if self._arm.session_header else None,
         )
         engine = EngineRequest(str(number), turn.prompt_tokens, turn.output_tokens, session.engine_keys(turn))
-        measured = self._traffic.start_s <= self.now < self._traffic.end_s
+        measured = self._measured_from_s <= self.now < self.over_s
 
         def over(request: Request) -> None:
             self._measured_open -= measured
@@ -183,7 +197,7 @@ class _Simulation:
         self._routers[number % len(self._routers)].accept(request)
 
     def _stop_if_over(self, _: None) -> None:
-        self._timeline.stopped = not self._measured_open and self.now >= self._traffic.end_s
+        self._timeline.stopped = not self._measured_open and self.now >= self.over_s
 
     def _happen(self, event: tuple[SimulatedReplica, Fault]) -> None:
         replica, fault = event

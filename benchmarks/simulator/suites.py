@@ -110,10 +110,9 @@ def run_cell(cell: Cell) -> list[Row]:
     traffic = variant.traffic(workload.traffic(cell.load * variant.share, REPLICAS, cell.seed))
     setting = variant.setting(PROFILES[workload.hardware], REPLICAS, traffic)
     run = simulate(ARMS[cell.arm], traffic, setting, cell.seed)
-    windows = {"": (traffic.start_s, traffic.end_s), **traffic.stages}
     return [
         {**asdict(cell), "stage": stage, **asdict(figures(run, *window, REPLICAS))}
-        for stage, window in windows.items()
+        for stage, window in run.windows.items()
     ]
 
 

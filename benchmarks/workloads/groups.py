@@ -6,6 +6,7 @@ question is new, so 83 % is the most that a cache can serve. Groups grow with th
 take 73 % of its KV cache.
 """
 
+from dataclasses import replace
 from random import Random
 
 from benchmarks.workloads.traffic import EMPTY, Session, Text, Traffic, Turn, Writer, poisson
@@ -22,9 +23,6 @@ LADDER = (
     (49, 30), (52, 29), (55, 27), (57, 26), (60, 25),
 )  # fmt: skip
 """(requests a second, seconds) of each stage, over 8 replicas."""
-
-LADDER_GAP_S = 30.0
-"""A stage starts when the one before has drained; what takes longer than this is collapsed anyway."""
 
 
 class _Corpus:
@@ -73,16 +71,18 @@ def fresh_questions(
 
 
 def ladder(rng: Random, replicas: int, *, output_tokens: int = 1_000) -> Traffic:
-    """Stage after stage at rising rates; `stages` names each by its rate."""
+    """Stage after stage at rising rates. Each starts when the one before has drained, as llm-d says of a later study."""
     corpus = _Corpus(round(GROUPS_PER_REPLICA * replicas), output_tokens, fresh=False)
-    sessions = corpus.fill(rng, FILL_RATE_PER_REPLICA * replicas)
-    now = start_s = sessions[-1].arrival_s + LADDER_GAP_S
-    stages = {}
+    fill = corpus.fill(rng, FILL_RATE_PER_REPLICA * replicas)
+    stages = [Traffic(fill, 0.0, fill[-1].arrival_s + 1, name="fill")]
     for rate, seconds in LADDER:
-        stages[f"{rate} qps"] = (now, now + seconds)
-        sessions += [
+        sessions = [
             corpus.request(arrival, rng.choice(corpus.prompts))
-            for arrival in poisson(rng, rate * replicas / 8, seconds, now)
+            for arrival in poisson(rng, rate * replicas / 8, seconds)
         ]
-        now += seconds + LADDER_GAP_S
-    return Traffic(sessions, start_s, now - LADDER_GAP_S, stages)
+        stages.append(Traffic(sessions, 0.0, seconds, name=f"{rate} qps"))
+    first = None
+    for stage in reversed(stages):
+        first = replace(stage, then=first)
+    assert first is not None
+    return first

@@ -69,13 +69,16 @@ class Session:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Sessions that arrive until `end_s`. Requests that arrive from `start_s` to `end_s` are measured; what
-    comes before fills the caches. `stages` are named parts of the measured time, if there are any.
+    comes before fills the caches. `stages` are named parts of the measured time, if there are any. `then` is what
+    begins, at its own time 0, when all that was measured has been answered.
     """
 
     sessions: list[Session]
     start_s: float
     end_s: float
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
+    name: str = ""
+    then: "Traffic | None" = None
 
 
 Build = Callable[[Random, float, float], list[Session]]

@@ -1,0 +1,128 @@
+"""Traffic: lengths and keys agree, prefixes are shared where they must be, and a seed decides everything."""
+
+from random import Random
+from statistics import mean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.workloads import LADDER, MAIN, OTHERS, WORKLOADS, Session
+from benchmarks.workloads.traces import read_trace
+from benchmarks.workloads.traffic import BLOCK_TOKENS, EMPTY, Traffic, Writer, bursty, lognormal, poisson
+
+
+@given(st.lists(st.integers(0, 500), max_size=12))
+def test_a_text_has_one_key_for_each_whole_block(appended):
+    writer, text = Writer(), EMPTY
+    for tokens in appended:
+        longer = writer.append(text, tokens)
+        assert longer.tokens == text.tokens + tokens
+        assert len(longer.keys) == longer.tokens // BLOCK_TOKENS
+        assert longer.keys[: len(text.keys)] == text.keys
+        text = longer
+    assert len(set(text.keys)) == len(text.keys)
+
+
+@given(st.integers(0, 1_000), st.integers(1, 1_000), st.integers(1, 1_000))
+def test_two_texts_share_exactly_the_blocks_within_what_they_have_in_common(common, first, second):
+    writer = Writer()
+    stem = writer.append(EMPTY, common)
+    one, other = writer.append(stem, first), writer.append(stem, second)
+    assert set(one.keys) & set(other.keys) == set(stem.keys)
+
+
+@pytest.mark.parametrize("workload", [*MAIN, *OTHERS], ids=lambda workload: workload.name)
+def test_a_workload_is_decided_by_its_seed_and_consistent(workload):
+    traffic = workload.traffic(0.3, 2, seed=1)
+    again, another = workload.traffic(0.3, 2, seed=1), workload.traffic(0.3, 2, seed=2)
+    assert again.sessions == traffic.sessions
+    assert another.sessions != traffic.sessions
+    assert 0 < traffic.start_s < traffic.end_s
+    measured = [s for s in traffic.sessions if traffic.start_s <= s.arrival_s < traffic.end_s]
+    assert measured
+    for session in _all(traffic):
+        assert session.turns
+        before = 0
+        for turn in session.turns:
+            assert turn.prompt_tokens > before
+            assert turn.output_tokens > 0
+            assert len(session.prompt_keys(turn)) == turn.prompt_tokens // BLOCK_TOKENS
+            assert len(session.engine_keys(turn)) <= (turn.prompt_tokens + turn.output_tokens) // BLOCK_TOKENS
+            before = turn.prompt_tokens + turn.output_tokens
+
+
+def _all(traffic: Traffic) -> list[Session]:
+    found = []
+    left = list(traffic.sessions)
+    while left:
+        session = left.pop()
+        found.append(session)
+        left += [child for turn in session.turns for child in turn.background]
+    return found
+
+
+def test_load_is_arrivals_over_capacity_and_grows_with_the_fleet():
+    workload = WORKLOADS["all_unique"]
+
+    def rate(load, replicas):
+        traffic = workload.traffic(load, replicas, 1)
+        return len(traffic.sessions) / traffic.end_s
+
+    assert rate(0.5, 8) == pytest.approx(0.5 * 8 * workload.capacity, rel=0.05)
+    assert rate(1.0, 16) == pytest.approx(16 * workload.capacity, rel=0.05)
+
+
+def test_fresh_questions_share_their_groups_system_prompt_alone():
+    traffic = WORKLOADS["fresh_questions"].traffic(0.5, 8, 1)
+    groups: dict[str, list[Session]] = {}
+    for session in traffic.sessions:
+        groups.setdefault(session.user.split(" prompt")[0], []).append(session)
+    assert len(groups) == 150
+    assert len({session.keys for session in traffic.sessions}) == len(traffic.sessions)
+    for one, other, *_ in groups.values():
+        assert len(set(one.keys) & set(other.keys)) == 6_000 // BLOCK_TOKENS
+
+
+def test_the_ladder_is_stages_of_prompts_that_the_fill_sent_before():
+    stage = LADDER.traffic(1.0, 8, 1)
+    assert stage.name == "fill"
+    filled = {session.keys for session in stage.sessions}
+    assert len(filled) == 750
+    names = []
+    while (stage := stage.then) is not None:
+        names.append(stage.name)
+        assert {session.keys for session in stage.sessions} <= filled
+        assert len(stage.sessions) == pytest.approx(int(stage.name.split()[0]) * stage.end_s, rel=0.35)
+    assert (names[0], names[-1], len(names)) == ("3 qps", "60 qps", 16)
+
+
+def test_a_trace_is_replayed_with_its_own_prefixes_at_another_speed():
+    assert len(read_trace("mooncake_conversation")) == 12_031
+    assert len(read_trace("mooncake_synthetic")) == 3_993
+    traffic = WORKLOADS["mooncake"].traffic(0.9, 8, 1)
+    rate = 0.9 * 8 * WORKLOADS["mooncake"].capacity
+    assert len(traffic.sessions) == pytest.approx(rate * 400, rel=0.25)
+    first_blocks = [session.keys[:8] for session in traffic.sessions if len(session.keys) >= 8]
+    assert max(map(first_blocks.count, set(first_blocks))) > 0.8 * len(first_blocks)
+
+
+def test_bursts_keep_the_number_and_the_order_of_arrivals():
+    arrivals = poisson(Random(1), 50.0, 400.0)
+    warped = bursty(arrivals, period_s=40, factor=3, share=0.25)
+    assert warped == sorted(warped)
+    assert len(warped) == len(arrivals)
+    dense = sum(arrival % 40 < 10 for arrival in warped)
+    assert dense == pytest.approx(0.75 * len(arrivals), rel=0.05)
+
+
+@pytest.mark.parametrize(("factor", "share"), [(5, 0.25), (0.5, 0.25), (3, 1.5)])
+def test_bursts_that_no_mean_rate_allows_are_refused(factor, share):
+    with pytest.raises(ValueError, match="factor"):
+        bursty([1.0], period_s=40, factor=factor, share=share)
+
+
+def test_lognormal_lengths_have_the_mean_they_are_given():
+    rng = Random(1)
+    lengths = [lognormal(rng, 250, 0.9, 1, 1_000_000) for _ in range(20_000)]
+    assert mean(lengths) == pytest.approx(250, rel=0.05)
