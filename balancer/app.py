@@ -101,7 +101,6 @@ class Balancer:
         self._realtime = Realtime(
             self.decider,
             replica_authorization=self._authorization,
-            clock=self._loop.time,
             connect_timeout_s=settings.connect_timeout_s,
         )
         handler = Handler(

@@ -190,7 +190,7 @@ class Lifecycle:
         record, ended = job.record, exchange.ended
         assert ended is not None
         self._metrics.attempted(replica.id, record.reason, ended)
-        record.first_byte_at, record.token_at = exchange.first_byte_at, exchange.token_at
+        record.token_at = exchange.token_at
         if ended is Ended.ANSWERED:
             record.status = exchange.status
             self._judge(replica, exchange)

@@ -3,7 +3,8 @@
 A body with `"stream": true` is answered with `max_tokens` events (128 if not said), each an HTTP chunk and a write of
 its own. The first leaves at once; the others as a wheel of slots turns. One slot is an engine that gives every running
 request a token in each step. Many slots spread a rate evenly over many streams, so that how events arrive depends on
-the rate alone and not on how many streams share it.
+the rate alone and not on how many streams share it. With `"ignore_eos": true` no wheel is waited for: an event leaves in
+each turn of the event loop.
 """
 
 import argparse

@@ -95,7 +95,7 @@ def cluster(policy: str, port: int, folder: Path) -> Iterator[Cluster]:
 
 
 def sentences(rng: random.Random, size_bytes: int) -> str:
-    words = "cache block prefix token queue replica batch model answer prompt memory engine request".split()  # noqa: SIM905
+    words = "cache block prefix token queue replica batch model answer prompt memory engine request".split()  # noqa: SIM905 - reads better than a list
     out: list[str] = []
     length = 0
     while length < size_bytes:
@@ -240,7 +240,7 @@ def keep_serving(target: Cluster) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         while all(child.running for child in target.children):
-            time.sleep(0.5)
+            time.sleep(0.5)  # there is nothing to wait for but Ctrl-C, or the end of any of them
         raise NotServingError("a process of the demo ended by itself")
 
 

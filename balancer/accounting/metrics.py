@@ -80,8 +80,7 @@ class Metrics(Collector):
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
         self._models: dict[str, _ModelSeries] = {}
         self._attempts: Counter[tuple[str, str, str]] = Counter()
-        self._engine_failures: Counter[tuple[str, str]] = Counter()
-        self._served: frozenset[str] = frozenset()
+        self._observer_failures: Counter[tuple[str, str]] = Counter()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -111,7 +110,7 @@ class Metrics(Collector):
         self._attempts[replica, reason, outcome] += 1
 
     def observer_failed(self, observer: str, replica: str) -> None:
-        self._engine_failures[observer, replica] += 1
+        self._observer_failures[observer, replica] += 1
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The page, and its content type by what the scraper accepts."""
@@ -209,7 +208,7 @@ class Metrics(Collector):
                     value = getattr(sample, signal)
                     if value is not None:
                         engine.add_metric((replica.id, signal), value)
-        for key, count in self._engine_failures.items():
+        for key, count in self._observer_failures.items():
             failures.add_metric(key, count)
         yield from (healthy, in_flight, pending, engine, sampled, failures)
 

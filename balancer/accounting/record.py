@@ -7,7 +7,7 @@ from balancer.vllm_api.answers import Usage
 
 @dataclass(slots=True)
 class Record:
-    """Times are seconds on the event loop's clock. `status` is what the client was told, 499 if it left before.
+    """Times are seconds on the monotonic clock. `status` is what the client was told, 499 if it left before.
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left) or `replica` (it broke off).
     """
@@ -21,7 +21,6 @@ class Record:
     ended_by: str = "answer"
     attempts: int = 0
     matched_tokens: int = 0
-    first_byte_at: float | None = None
     token_at: float | None = None
     ended_at: float = 0.0
     usage: Usage | None = None

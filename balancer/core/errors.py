@@ -48,6 +48,29 @@ def unknown_model(model: str, served: list[str]) -> Refused:
     )
 
 
+def unknown_response(response_id: str) -> Refused:
+    return Refused(
+        404,
+        f"Response with id '{response_id[:200]}' not found.",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="response_id",
+    )
+
+
+def upgrade_required() -> Refused:
+    return Refused(
+        426,
+        "This route is a WebSocket: expected an Upgrade request.",
+        blame=Blame.CLIENT,
+        type="BadRequestError",
+    )
+
+
+def socket_refused(status: int) -> Refused:
+    return Refused(status, "The replica refused the WebSocket.", blame=Blame.CLIENT, type="BadRequestError")
+
+
 def no_replica(retry_after_s: int = 1) -> Refused:
     return Refused(
         503,

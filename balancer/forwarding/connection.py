@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
             return
         if exchange.delimited_by_close and exc is None:
             exchange.on_bytes(b"", complete=True)
-        elif self.uses > 1 and exchange.first_byte_at is None:
+        elif self.uses > 1 and not exchange.begun:
             exchange.end(Ended.STALE)
         else:
             exchange.end(Ended.BROKEN)
@@ -111,8 +111,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         if self._head is not None:
-            if exchange.first_byte_at is None:
-                exchange.first_byte_at = self._loop.time()
+            exchange.begun = True
             split = self._split_head(data)
             if split is None:
                 if self._timer is None and self.idle_timeout_s is not None and not self.closed:
@@ -154,11 +153,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         if self._exchange is not None and not self._complete:
-            chunked = any(
-                n.lower() == b"transfer-encoding" and v.lower().endswith(b"chunked")
-                for n, v in self._exchange.headers
-            )
-            self._exchange.on_head(self._parser.get_status_code(), chunked=chunked)
+            self._exchange.on_head(self._parser.get_status_code())
 
     def on_body(self, body: bytes) -> None:
         if self._exchange is not None and not self._complete:

@@ -63,12 +63,12 @@ class Exchange:
         "_raw_bytes",
         "_reframe",
         "_waiter",
+        "begun",
         "body_bytes",
         "committed",
         "congested",
         "delimited_by_close",
         "ended",
-        "first_byte_at",
         "headers",
         "length",
         "reason",
@@ -102,12 +102,12 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []
         self.length: int | None = None  # Content-Length
         self.scanner: SseScanner | None = None
+        self.begun = False  # some byte came back: the replica has the request
         self.committed = False
         self.congested = False
         self.delimited_by_close = False
         self.ended: Ended | None = None
         self.body_bytes = 0
-        self.first_byte_at: float | None = None
         self.token_at: float | None = None
 
     def __repr__(self) -> str:
@@ -173,17 +173,20 @@ class Exchange:
 
     # -- for the connection
 
-    def on_head(self, status: int, *, chunked: bool) -> None:
+    def on_head(self, status: int) -> None:
         self.status = status
         if not self.reason:
             self.reason = _phrase(status)
         content_type = b""
+        chunked = False
         for name, value in self.headers:
             low = name.lower()
             if low == b"content-length":
                 self.length = int(value) if value.isdigit() else None
             elif low == b"content-type":
                 content_type = value
+            elif low == b"transfer-encoding":
+                chunked = value.lower().endswith(b"chunked")
         if content_type.startswith(b"text/event-stream") and status == HTTPStatus.OK:
             if _is_encoded(self.headers):
                 self._opaque = True

@@ -12,13 +12,13 @@ from balancer.accounting import access_log
 from balancer.accounting.record import Record
 from balancer.core.decider import Decider
 from balancer.core.errors import (
-    Blame,
     Refused,
     bad_request,
     body_too_large,
     internal_error,
     method_not_allowed,
     not_found,
+    unknown_response,
 )
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
@@ -71,13 +71,11 @@ class Handler:
         self._session_headers = session_headers
         self._request_id_headers = request_id_headers  # None: no access log is written
         self._max_body_bytes = max_body_bytes
-        self._loop = asyncio.get_running_loop()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
-        if not target.startswith(
-            "/"
-        ):  # absolute form (RFC 9112 section 3.2.2): its authority is not ours to follow
+        # absolute form (RFC 9112 section 3.2.2): its authority is not ours to follow
+        if not target.startswith("/"):
             target = request.rel_url.raw_path_qs
         path = target.partition("?")[0]
         try:
@@ -129,13 +127,7 @@ class Handler:
         if response_id is not None:
             pinned = self._pins.find(response_id)
             if pinned is None:
-                raise Refused(
-                    404,
-                    f"Response with id '{response_id[:200]}' not found.",
-                    blame=Blame.CLIENT,
-                    type="NotFoundError",
-                    param="response_id",
-                )
+                raise unknown_response(response_id)
             body = await self._body(request)
             return await self._relay(
                 request, STORED_RESPONSE, RequestView(STORED_RESPONSE.kind), target, body, pinned

@@ -46,7 +46,7 @@ class OwnPages:
         return json_response({"version": __version__})
 
     def load(self, request: web.BaseRequest) -> web.Response:
-        """VLLM's shape: requests being served."""
+        """Requests being served, in the shape of vLLM's page."""
         return json_response({"server_load": sum(replica.in_flight for replica in self._fleet)})
 
     def metrics(self, request: web.BaseRequest) -> web.Response:

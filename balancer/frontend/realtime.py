@@ -1,7 +1,7 @@
 """The realtime WebSocket: frames pass both ways between the client and one replica, for as long as both are there."""
 
 import asyncio
-from collections.abc import Callable
+from time import monotonic
 
 from aiohttp import (
     ClientError,
@@ -15,7 +15,7 @@ from aiohttp import (
 from yarl import URL
 
 from balancer.core.decider import Decider
-from balancer.core.errors import Blame, Refused, replicas_failed
+from balancer.core.errors import replicas_failed, socket_refused, upgrade_required
 from balancer.core.types import RequestView, RouteKind
 
 _NO_STATUS = 1005
@@ -23,19 +23,17 @@ _OWN_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "tr
 
 
 class Realtime:
-    """`session` is called when the first socket is opened: most clusters never need one."""
+    """Its client session is made when the first socket is opened: most clusters never need one."""
 
     def __init__(
         self,
         decider: Decider,
         *,
         replica_authorization: str | None,
-        clock: Callable[[], float],
         connect_timeout_s: float,
     ) -> None:
         self._decider = decider
         self._authorization = replica_authorization
-        self._clock = clock
         self._connect_timeout_s = connect_timeout_s
         self._session: ClientSession | None = None
 
@@ -45,24 +43,16 @@ class Realtime:
 
     async def serve(self, request: web.BaseRequest, withheld: frozenset[bytes]) -> web.StreamResponse:
         """Raises: Refused, if the request is no upgrade, or no replica takes it."""
-        client = web.WebSocketResponse(autoping=True, max_msg_size=0, compress=False)
-        if not client.can_prepare(request).ok:
-            raise Refused(
-                426,
-                "This route is a WebSocket: expected an Upgrade request.",
-                blame=Blame.CLIENT,
-                type="BadRequestError",
-            )
+        if not web.WebSocketResponse().can_prepare(request).ok:
+            raise upgrade_required()
         view = RequestView(RouteKind.OTHER, request.rel_url.query.get("model"))
-        decision = self._decider.decide(view, frozenset(), self._clock())
+        decision = self._decider.decide(view, frozenset(), monotonic())
         charge = self._decider.dispatch(view, decision)
         try:
             upstream = await self._connect(self._decider.fleet[decision.replica].url, request, withheld)
+            protocols = (upstream.protocol,) if upstream.protocol else ()
+            client = web.WebSocketResponse(max_msg_size=0, compress=False, protocols=protocols)
             try:
-                chosen = upstream.protocol
-                client = web.WebSocketResponse(
-                    max_msg_size=0, compress=False, protocols=(chosen,) if chosen else ()
-                )
                 await client.prepare(request)
                 await _both_ways(client, upstream)
             finally:
@@ -100,9 +90,7 @@ class Realtime:
         except (ClientError, OSError, TimeoutError) as error:
             status = getattr(error, "status", None)
             if isinstance(status, int) and 400 <= status < 500:
-                raise Refused(
-                    status, "The replica refused the WebSocket.", blame=Blame.CLIENT, type="BadRequestError"
-                ) from error
+                raise socket_refused(status) from error
             raise replicas_failed() from error
 
 

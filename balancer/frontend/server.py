@@ -52,6 +52,7 @@ class _Server(web.Server):
         self._limits = connection_limits
 
     def __call__(self) -> web.RequestHandler:
+        # aiohttp's own server passes its keyword arguments on in the same way, untyped
         return ClientConnection(self, loop=asyncio.get_running_loop(), **self._limits)  # type: ignore[arg-type]
 
 

@@ -22,7 +22,8 @@ class Usage(msgspec.Struct, frozen=True):
 class Event(Enum):
     """What one `data:` event of a stream is."""
 
-    TOKEN = "token"  # noqa: S105 - generated content, reasoning or tool call: the first one ends TTFT
+    # generated content, reasoning or tool call: the first one ends TTFT
+    TOKEN = "token"  # noqa: S105 - no secret
     ERROR = "error"
     DONE = "done"
     OTHER = "other"  # role-only chunk, usage, envelope of the Responses or Messages API

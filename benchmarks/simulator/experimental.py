@@ -22,11 +22,11 @@ from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling import Policy
-from balancer.core.types import Candidate, Decision, Reads, ReplicaId, RequestView
+from balancer.core.scheduling import Indexed
+from balancer.core.scheduling.indexed import BLOCK_TOKENS
+from balancer.core.types import Candidate, Decision, ReplicaId, RequestView
 from balancer.embedded.engine import Profile
 from benchmarks.simulator.hooks import Held
-from benchmarks.workloads.traffic import BLOCK_TOKENS
 
 BUDGET_TOKENS = 8_192
 MOST_SEQUENCES = 256
@@ -71,13 +71,12 @@ class Ledger:
         )
 
 
-class PredictedLatency(Policy):
+class PredictedLatency(Indexed):
     name: ClassVar[str] = "plr"
-    reads: ClassVar[Reads] = Reads.PROMPT
     saturation: ClassVar[float] = 1.0
 
     def __init__(self, index: PrefixIndex, profiles: Mapping[ReplicaId, Profile]) -> None:
-        self._index = index
+        super().__init__(index)
         self._profiles = profiles
         self._ledgers: dict[ReplicaId, Ledger] = {}
         self._turn = 0
@@ -107,27 +106,21 @@ class PredictedLatency(Policy):
         return Decision(chosen.id, "least_time", hit, max(1, request.prompt_tokens - hit), tuple(candidates))
 
     def joined(self, replica: ReplicaState) -> None:
-        replica.slot = self._index.acquire()
+        super().joined(replica)
         profile = self._profiles[replica.id]
         rate = 1 / (profile.prefill_s_per_token + profile.base_s / BUDGET_TOKENS)
         self._ledgers[replica.id] = Ledger(profile, rate)
 
     def left(self, replica: ReplicaState) -> None:
-        self._index.release(replica.slot)
+        super().left(replica)
         del self._ledgers[replica.id]
 
     def dispatched(self, request: RequestView, replica: ReplicaState) -> None:
-        self._index.record(replica.slot, request.block_keys)
+        super().dispatched(request, replica)
         ledger = self._ledgers[replica.id]
         ledger.prompt_tokens += request.prompt_tokens
         if not replica.pending_tokens:
             ledger.head_since_s = self._now
-
-    def forgot(self, replica: ReplicaState) -> None:
-        self._index.clear(replica.slot)
-
-    def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
-        self._index.set_capacity(replica.slot, kv_capacity_tokens // BLOCK_TOKENS)
 
     def first_token(self, request: RequestView, replica: ReplicaState, now: float) -> None:
         self._ledgers[replica.id].head_since_s = now

@@ -13,24 +13,23 @@ from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling import Policy, Rng
-from balancer.core.types import Candidate, Decision, Reads, RequestView
-from benchmarks.workloads.traffic import BLOCK_TOKENS
+from balancer.core.scheduling import Indexed, Rng
+from balancer.core.scheduling.indexed import BLOCK_TOKENS
+from balancer.core.types import Candidate, Decision, RequestView
 
 MOST_MATCHED_BLOCKS = 256
 INDEX_BLOCKS_PER_REPLICA = 31_250
 
 
-class LlmdBlend(Policy):
+class LlmdBlend(Indexed):
     """`approximate`: the index has llm-d's fixed size; else the engine's."""
 
     name: ClassVar[str] = "llm_d"
-    reads: ClassVar[Reads] = Reads.PROMPT
 
     def __init__(
         self, index: PrefixIndex, rng: Rng, prefix: float, queue: float, kv: float, *, approximate: bool
     ) -> None:
-        self._index = index
+        super().__init__(index)
         self._rng = rng
         self._weights = (prefix, queue, kv)
         self._approximate = approximate
@@ -61,19 +60,10 @@ class LlmdBlend(Policy):
         )
 
     def joined(self, replica: ReplicaState) -> None:
-        replica.slot = self._index.acquire()
+        super().joined(replica)
         if self._approximate:
             self._index.set_capacity(replica.slot, INDEX_BLOCKS_PER_REPLICA)
 
-    def left(self, replica: ReplicaState) -> None:
-        self._index.release(replica.slot)
-
-    def dispatched(self, request: RequestView, replica: ReplicaState) -> None:
-        self._index.record(replica.slot, request.block_keys)
-
-    def forgot(self, replica: ReplicaState) -> None:
-        self._index.clear(replica.slot)
-
     def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
         if not self._approximate:
-            self._index.set_capacity(replica.slot, kv_capacity_tokens // BLOCK_TOKENS)
+            super().sized(replica, kv_capacity_tokens)

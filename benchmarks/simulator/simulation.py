@@ -11,6 +11,7 @@ from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
+from balancer.core.scheduling.indexed import BLOCK_TOKENS
 from balancer.core.types import Health, ReplicaId, RequestView, RouteKind
 from balancer.embedded.engine import BlockPool, Engine, EngineRequest, Profile
 from benchmarks.simulator.arms import Arm, Surroundings
@@ -18,7 +19,7 @@ from benchmarks.simulator.replica import SimulatedReplica
 from benchmarks.simulator.request import Request
 from benchmarks.simulator.router import Router
 from benchmarks.simulator.timeline import Timeline
-from benchmarks.workloads.traffic import BLOCK_TOKENS, Session, Traffic
+from benchmarks.workloads.traffic import Session, Traffic
 
 PATIENCE_S = 150.0
 """How long after the last arrival a run goes on; what is not answered by then counts with the time it has waited."""

@@ -12,7 +12,8 @@ from importlib.resources import files
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.workloads.traffic import BLOCK_TOKENS, Session, Turn
+from balancer.core.scheduling.indexed import BLOCK_TOKENS
+from benchmarks.workloads.traffic import Session, Turn
 
 ROW_BLOCK_TOKENS = 512
 MOST_PROMPT_TOKENS = 120_000

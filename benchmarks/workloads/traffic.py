@@ -10,7 +10,7 @@ from itertools import count, islice
 from math import log, sqrt
 from random import Random
 
-BLOCK_TOKENS = 64
+from balancer.core.scheduling.indexed import BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

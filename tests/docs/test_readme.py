@@ -102,7 +102,7 @@ async def test_the_client_of_openai():
         names = {}
 
         def models():
-            exec(code, names)  # noqa: S102
+            exec(code, names)  # noqa: S102 - the README's own snippet
             with names["client"] as client:
                 return [model.id for model in client.models.list()]
 

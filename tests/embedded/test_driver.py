@@ -34,7 +34,7 @@ def test_time_that_was_lost_is_made_up_for():
     stalls = iter([0.5])
 
     def stall(result, now):
-        time.sleep(next(stalls, 0))
+        time.sleep(next(stalls, 0))  # the stall that is tested, not a wait for something
 
     async def check(driver):
         started = driver.now()

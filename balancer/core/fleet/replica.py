@@ -59,7 +59,6 @@ class ReplicaState:
     consecutive_failures: int = 0
     consecutive_successes: int = 0
     last_error: str = ""
-    version: str | None = None
     model_entries: tuple[dict[str, object], ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:

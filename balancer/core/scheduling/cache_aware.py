@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.prefix.blocks import BLOCK_BYTES
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.request.tokens import estimate_tokens
-from balancer.core.scheduling.policy import Policy
-from balancer.core.types import Candidate, Decision, Reads, RequestView
+from balancer.core.scheduling.indexed import BLOCK_TOKENS, Indexed
+from balancer.core.types import Candidate, Decision, RequestView
 
 SEQUENCE_TOKENS = 32
 """A sequence adds about 0.1 ms to a step (Qwen3-32B on 2xH100: 50 us and 23 ns per token of context), as much as
@@ -27,15 +25,12 @@ prefilling 2 tokens does; a request feels some 16 such steps in the latency that
 INFLICTED = 0.05
 """How much a second of one stream's stall weighs against a second of this request's own wait."""
 
-BLOCK_TOKENS = estimate_tokens(BLOCK_BYTES)
 
-
-class CacheAware(Policy):
+class CacheAware(Indexed):
     name: ClassVar[str] = "cache_aware"
-    reads: ClassVar[Reads] = Reads.PROMPT
 
     def __init__(self, index: PrefixIndex) -> None:
-        self._index = index
+        super().__init__(index)
         self._turn = 0
 
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
@@ -64,21 +59,6 @@ class CacheAware(Policy):
         else:
             reason = "cached_elsewhere_but_busy"
         return Decision(chosen.id, reason, hit, max(1, request.prompt_tokens - hit), tuple(candidates))
-
-    def joined(self, replica: ReplicaState) -> None:
-        replica.slot = self._index.acquire()
-
-    def left(self, replica: ReplicaState) -> None:
-        self._index.release(replica.slot)
-
-    def dispatched(self, request: RequestView, replica: ReplicaState) -> None:
-        self._index.record(replica.slot, request.block_keys)
-
-    def forgot(self, replica: ReplicaState) -> None:
-        self._index.clear(replica.slot)
-
-    def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
-        self._index.set_capacity(replica.slot, kv_capacity_tokens // BLOCK_TOKENS)
 
 
 def _alike(candidates: list[Candidate]) -> bool:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.core.scheduling.indexed import BLOCK_TOKENS
 from benchmarks.workloads import LADDER, MAIN, OTHERS, WORKLOADS, Session
 from benchmarks.workloads.traces import read_trace
-from benchmarks.workloads.traffic import BLOCK_TOKENS, EMPTY, Traffic, Writer, bursty, lognormal, poisson
+from benchmarks.workloads.traffic import EMPTY, Traffic, Writer, bursty, lognormal, poisson
 
 
 @given(st.lists(st.integers(0, 500), max_size=12))
