@@ -1,8 +1,8 @@
 """READ FIRST: one request, from its arrival to its record.
 
-    understand -> decide -> send -> hold -> relay -> record
-                    ^                |
-                    +---- retry -----+      until the answer is committed to the client
+    understand -> decide -> (wait) -> send -> hold -> relay -> record
+                    ^                          |
+                    +---------- retry ---------+      until the answer is committed to the client
 
 Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an error (frontend).
 """
@@ -18,7 +18,8 @@ from balancer.accounting.record import Record
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused, replicas_failed, too_slow
 from balancer.core.fleet.pins import ResponsePins
-from balancer.core.fleet.replica import Charge, ReplicaState
+from balancer.core.fleet.replica import ReplicaState
+from balancer.core.scheduling import Charge
 from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.exchange import Ended, Exchange, Signal
@@ -27,6 +28,7 @@ from balancer.forwarding.pool import ConnectionPool
 from balancer.vllm_api.answers import read_answer
 from balancer.vllm_api.errors import stream_error
 from balancer.vllm_api.routes import Route
+from balancer.waiting_room import Placed, WaitingRoom
 
 log = logging.getLogger("balancer.requests")
 
@@ -72,6 +74,7 @@ class Lifecycle:
         self._limits = limits
         self._authorization = replica_authorization
         self._pins = pins
+        self.room = WaitingRoom(decider)
         self._loop = asyncio.get_running_loop()
 
     async def serve(self, job: Job) -> None:
@@ -99,12 +102,12 @@ class Lifecycle:
         last = Ended.REFUSED
         while job.record.attempts < self._limits.max_attempts:
             try:
-                decision = self._decide(job, tried)
+                decision, charge = await self._place(job, tried)
             except Refused:
                 if tried:
                     break  # nobody is left to try
                 raise
-            exchange = await self._attempt(job, decision)
+            exchange = await self._attempt(job, decision, charge)
             if exchange.committed:
                 return
             last = exchange.ended or last
@@ -121,30 +124,34 @@ class Lifecycle:
             raise too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
         raise replicas_failed()
 
-    def _decide(self, job: Job, tried: frozenset[ReplicaId]) -> Decision:
-        pinned = job.pinned
+    async def _place(self, job: Job, tried: frozenset[ReplicaId]) -> Placed:
+        """Where this attempt goes, charged for. Only a first attempt may have to wait."""
+        pinned, now = job.pinned, monotonic()
         if pinned is not None and pinned not in tried and self._decider.fleet.get(pinned) is not None:
-            return Decision(pinned, "pinned")
-        return self._decider.decide(job.request, tried, monotonic())
+            decision = Decision(pinned, "pinned")
+        else:
+            decision = self._decider.decide(job.request, tried, now)
+            if decision.wait and not tried:
+                return await self.room.place(job.request, decision)
+        return decision, self._decider.dispatch(job.request, decision, now)
 
-    async def _attempt(self, job: Job, decision: Decision) -> Exchange:
+    async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
-        record = job.record
+        record, replica = job.record, charge.replica
         record.attempts += 1
-        record.replica, record.reason = decision.replica, decision.reason
+        record.replica, record.reason = replica.id, decision.reason
         record.matched_tokens = decision.matched_tokens
-        replica = self._decider.fleet[decision.replica]
-        charge = self._decider.dispatch(job.request, decision)
         try:
             exchange = await self._send(job, replica, charge, fresh=False)
             if exchange.ended is Ended.STALE:
                 exchange = await self._send(job, replica, charge, fresh=True)
+            self._account(job, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
             raise
         finally:
-            charge.release()
-        self._account(job, replica, exchange)
+            charge.release(monotonic(), record.usage, output_events=record.output_events)
+            self.room.stir()
         if exchange.committed and exchange.ended is not Ended.ANSWERED:
             exchange.break_off(stream_error(job.route.dialect))
         return exchange
@@ -152,7 +159,7 @@ class Lifecycle:
     async def _send(self, job: Job, replica: ReplicaState, charge: Charge, *, fresh: bool) -> Exchange:
         client, outgoing = job.client, job.outgoing
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
-        exchange = Exchange(client, self._loop, charge.first_token, on_id)
+        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id)
         pool = self._pools[replica.id]
         connection = None if fresh else pool.take()
         if connection is None:
@@ -186,6 +193,10 @@ class Lifecycle:
                 connection.abort()
         return exchange
 
+    def _first_token(self, charge: Charge, now: float) -> None:
+        charge.first_token(now)
+        self.room.stir()
+
     def _account(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
         record, ended = job.record, exchange.ended
         assert ended is not None
@@ -212,6 +223,7 @@ class Lifecycle:
     def _read_answer(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
         if exchange.scanner is not None:
             job.record.usage = exchange.scanner.usage()
+            job.record.output_events = exchange.scanner.events
         elif job.route.kind.generates and exchange.status == 200:
             answer_id, job.record.usage = read_answer(exchange.held_body)
             if job.route.stores_response and answer_id is not None:

@@ -2,6 +2,7 @@
 
 import typer
 
+from benchmarks.calibration.command import calibrate
 from benchmarks.overhead.command import overhead
 from benchmarks.simulator.command import simulate
 
@@ -13,6 +14,7 @@ app = typer.Typer(
 )
 app.command()(overhead)
 app.command()(simulate)
+app.command()(calibrate)
 
 
 @app.callback()

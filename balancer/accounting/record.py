@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from balancer.vllm_api.answers import Usage
+from balancer.core.types import Usage
 
 
 @dataclass(slots=True)
@@ -24,3 +24,4 @@ class Record:
     token_at: float | None = None
     ended_at: float = 0.0
     usage: Usage | None = None
+    output_events: int = 0

@@ -16,6 +16,17 @@ from balancer.core.scheduling import (
     RoundRobin,
     Session,
 )
+from balancer.core.scheduling.peers import (
+    DynamoCost,
+    LlmdBlend,
+    LlmdSticky,
+    LMetric,
+    PrebleE2,
+    ProductionStackLoadAware,
+    SglangCacheAware,
+)
+from balancer.core.scheduling.predicted_latency import PredictedLatency
+from balancer.core.scheduling.prefix_hash import PrefixHash
 from balancer.core.types import ReplicaId
 
 
@@ -34,16 +45,35 @@ def make_decider(settings: Settings, rng: Rng) -> Decider:
 
 
 def make_policy(settings: Settings, rng: Rng) -> Policy:
+    index = PrefixIndex(settings.index_max_blocks)
     match settings.policy:
         case "cache_aware":
-            return CacheAware(PrefixIndex(settings.index_max_blocks))
-        case "round_robin":
-            return RoundRobin()
+            return CacheAware(index)
+        case "predicted_latency":
+            return PredictedLatency(index)
+        case "session":
+            return Session()
+        case "prefix_hash":
+            return PrefixHash()
         case "least_requests":
             return LeastRequests()
         case "power_of_two":
             return PowerOfTwo(rng)
+        case "round_robin":
+            return RoundRobin()
         case "random":
             return Random(rng)
-        case "session":
-            return Session()
+        case "sglang_cache_aware":
+            return SglangCacheAware(index, rng)
+        case "llm_d_322":
+            return LlmdBlend(index, rng)
+        case "llm_d_sticky":
+            return LlmdSticky(index, rng)
+        case "dynamo_cost":
+            return DynamoCost(index, rng)
+        case "preble_e2":
+            return PrebleE2(index, rng)
+        case "lmetric":
+            return LMetric(index, rng)
+        case "production_stack_loadaware":
+            return ProductionStackLoadAware(index)

@@ -175,11 +175,28 @@ class Server(_Model):
     """Listen with SO_REUSEPORT, so that several balancers share one port."""
 
 
+PolicyName = Literal[
+    "cache_aware",
+    "predicted_latency",
+    "session",
+    "prefix_hash",
+    "least_requests",
+    "power_of_two",
+    "round_robin",
+    "random",
+    "sglang_cache_aware",
+    "llm_d_322",
+    "llm_d_sticky",
+    "dynamo_cost",
+    "preble_e2",
+    "lmetric",
+    "production_stack_loadaware",
+]
+
+
 class Routing(_Model):
-    policy: Literal["cache_aware", "round_robin", "least_requests", "power_of_two", "random", "session"] = (
-        "cache_aware"
-    )
-    """How a replica is chosen."""
+    policy: PolicyName = "cache_aware"
+    """How a replica is chosen: balancer/core/scheduling/README.md has a card for each."""
 
     session_headers: Headers = ("x-session-id", "x-session-affinity")
     """Request headers that name the conversation; the first one sent is used."""

@@ -2,9 +2,9 @@
 
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy, failed, succeeded
-from balancer.core.fleet.replica import Charge, ReplicaState
+from balancer.core.fleet.replica import ReplicaState
 from balancer.core.request.parse import read_form, read_request
-from balancer.core.scheduling import Policy
+from balancer.core.scheduling import Charge, Line, Policy
 from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind
 
 
@@ -12,6 +12,7 @@ class Decider:
     def __init__(self, fleet: Fleet, policy: Policy, health: HealthPolicy) -> None:
         self.fleet = fleet
         self.policy = policy
+        self.line = Line(fleet, policy)
         self._health = health
         for replica in fleet:
             policy.joined(replica)
@@ -23,17 +24,15 @@ class Decider:
         return read_request(route, body, self.policy.reads)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
-        """Where this attempt goes.
+        """Where this attempt goes; if the decision says `wait`, it belongs into the line.
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
         return self.policy.choose(request, self.fleet.eligible(request.model, tried), now)
 
-    def dispatch(self, request: RequestView, decision: Decision) -> Charge:
+    def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
-        replica = self.fleet[decision.replica]
-        self.policy.dispatched(request, replica)
-        return Charge(replica, decision.uncached_tokens)
+        return Charge(request, self.fleet[decision.replica], decision, self.policy, now)
 
     def answered(self, replica: ReplicaState) -> bool:
         """Traffic or a probe shows that the replica works. True if its health changed."""

@@ -79,16 +79,19 @@ class RequestView:
     """What the balancer understood of a request. An unreadable body gives a view with no model and no prompt, never
     an error: the replica answers it, as it would have without a balancer.
 
-    `block_keys` are the keys of the canonical prompt's whole blocks (core/prefix/blocks.py) and `prompt_tokens` an
-    estimate; `session` is what a header named, `conversation` the first user turn. All four are there only for
-    policies that ask for them. `previous_response` is the stored response that this one goes on from.
+    `block_keys` are the keys of the whole blocks among the canonical prompt's `prompt_bytes` (core/prefix/blocks.py),
+    `prompt_tokens` an estimate, unless `tokens_exact`; `session` is what a header named, else an id in the body, and
+    `conversation` a key of the first user turn. They are there only for policies that ask for them.
+    `previous_response` is the stored response that this one goes on from.
     """
 
     route: RouteKind
     model: str | None = None
     stream: bool = False
     block_keys: list[BlockKey] = field(default_factory=list)
+    prompt_bytes: int = 0
     prompt_tokens: int = 0
+    tokens_exact: bool = False
     session: str | None = None
     conversation: bytes = b""
     previous_response: str | None = None
@@ -105,13 +108,26 @@ class Candidate(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Which replica gets this attempt, why, and what is charged to it until it has answered."""
+    """Which replica gets this attempt, why, and what is charged to it until it has answered.
+
+    `wait`: rather not yet. `predicted_s` is the TTFT expected there, where the policy predicts one.
+    """
 
     replica: ReplicaId
     reason: str
     matched_tokens: int = 0
     uncached_tokens: int = 0
     candidates: tuple[Candidate, ...] = ()
+    wait: bool = False
+    predicted_s: float | None = None
+
+
+class Usage(NamedTuple):
+    """Tokens of one answer. `cached_tokens` is None unless the replica runs with --enable-prompt-tokens-details."""
+
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int | None = None
 
 
 Json = Any

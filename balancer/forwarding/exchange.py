@@ -81,10 +81,10 @@ class Exchange:
         self,
         client: ClientSide,
         loop: asyncio.AbstractEventLoop,
-        on_token: Callable[[], None],
+        on_token: Callable[[float], None],
         on_id: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_token` is called at the first generated token of a stream, `on_id` with its answer's id."""
+        """`on_token` is called with the time of a stream's first generated token, `on_id` with its answer's id."""
         self._client = client
         self._loop = loop
         self._on_token = on_token
@@ -211,7 +211,7 @@ class Exchange:
                 self._on_id = None
             if self.token_at is None and scanner.token_seen:
                 self.token_at = monotonic()
-                self._on_token()
+                self._on_token(self.token_at)
 
     def on_bytes(self, raw: bytes, *, complete: bool) -> None:
         """Body bytes as they came, after `on_body` has seen what is in them."""

@@ -7,7 +7,8 @@ Events are those of the WHATWG HTML standard, section 9.2.
 
 import re
 
-from balancer.vllm_api.answers import Event, Usage, classify_event, error_status, read_answer
+from balancer.core.types import Usage
+from balancer.vllm_api.answers import Event, classify_event, error_status, read_answer
 
 MAX_EVENT_BYTES = 64 * 1024
 
@@ -25,11 +26,13 @@ class SseScanner:
         "answer_id",
         "data_seen",
         "error_code",
+        "events",
         "failed",
         "token_seen",
     )
 
     def __init__(self) -> None:
+        self.events = 0  # from the first generated content on
         self.data_seen = False  # an event with data came: more than comments and keep-alives
         self.token_seen = False  # generated content came: TTFT is over
         self.failed = False  # an error event came
@@ -80,8 +83,10 @@ class SseScanner:
     def _events(self, events: bytes) -> None:
         if _USAGE in events and _USAGE_OBJECT.search(events):
             self._usage_in = events
-        if self.token_seen and _ERROR not in events:
-            return
+        if self.token_seen:
+            self.events += events.count(b"data:")
+            if _ERROR not in events:
+                return
         for data in _payloads(events):
             if not self.data_seen:
                 self.data_seen = True

@@ -47,7 +47,7 @@ class Realtime:
             raise upgrade_required()
         view = RequestView(RouteKind.OTHER, request.rel_url.query.get("model"))
         decision = self._decider.decide(view, frozenset(), monotonic())
-        charge = self._decider.dispatch(view, decision)
+        charge = self._decider.dispatch(view, decision, monotonic())
         try:
             upstream = await self._connect(self._decider.fleet[decision.replica].url, request, withheld)
             protocols = (upstream.protocol,) if upstream.protocol else ()
@@ -58,7 +58,7 @@ class Realtime:
             finally:
                 await upstream.close(code=_passed_on(client.close_code))
         finally:
-            charge.release()
+            charge.release(monotonic())
         return client
 
     async def _connect(

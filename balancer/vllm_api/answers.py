@@ -8,15 +8,7 @@ from typing import Any
 
 import msgspec
 
-from balancer.core.types import Json
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer. `cached_tokens` is None unless the replica runs with --enable-prompt-tokens-details."""
-
-    prompt_tokens: int
-    output_tokens: int
-    cached_tokens: int | None = None
+from balancer.core.types import Json, Usage
 
 
 class Event(Enum):

@@ -14,11 +14,21 @@ from balancer.core.scheduling import (
     RoundRobin,
     Session,
 )
+from balancer.core.scheduling.peers import (
+    DynamoCost,
+    LlmdBlend,
+    LlmdSticky,
+    LMetric,
+    PrebleE2,
+    ProductionStackLoadAware,
+    SglangCacheAware,
+)
+from balancer.core.scheduling.predicted_latency import PredictedLatency
+from balancer.core.scheduling.prefix_hash import PrefixHash
 from balancer.core.types import ReplicaId
 from balancer.embedded.engine import Profile
-from benchmarks.simulator.experimental import PredictedLatency, PredictedLatencyQueue
 from benchmarks.simulator.oracle import Oracle
-from benchmarks.simulator.peers import LlmdBlend
+from benchmarks.simulator.peers import LlmdApproximate, LMetricNoQueue
 from benchmarks.simulator.replica import SimulatedReplica
 
 INDEX_MAX_BLOCKS = 1_000_000
@@ -61,10 +71,21 @@ ARMS = {
         Arm("power_of_two", lambda around: PowerOfTwo(around.rng)),
         Arm("session", lambda _: Session(), session_header=True),
         Arm("cache_aware", lambda _: CacheAware(_index())),
-        Arm("plr", lambda around: PredictedLatency(_index(), around.profiles)),
-        Arm("plr_q", lambda around: PredictedLatencyQueue(_index(), around.profiles)),
-        Arm("llm_d_111", lambda around: LlmdBlend(_index(), around.rng, 1, 1, 1, approximate=True)),
-        Arm("llm_d_322", lambda around: LlmdBlend(_index(), around.rng, 3, 2, 2, approximate=False)),
+        Arm("predicted_latency", lambda _: PredictedLatency(_index())),
+        Arm("prefix_hash", lambda _: PrefixHash()),
+        Arm("sglang_cache_aware", lambda around: SglangCacheAware(_index(), around.rng)),
+        Arm("llm_d_111", lambda around: LlmdApproximate(_index(), around.rng)),
+        Arm("llm_d_322", lambda around: LlmdBlend(_index(), around.rng)),
+        Arm("llm_d_sticky", lambda around: LlmdSticky(_index(), around.rng)),
+        Arm("dynamo_cost", lambda around: DynamoCost(_index(), around.rng)),
+        Arm("preble_e2", lambda around: PrebleE2(_index(), around.rng)),
+        Arm("lmetric", lambda around: LMetric(_index(), around.rng)),
+        Arm("lmetric_np", lambda around: LMetricNoQueue(_index(), around.rng)),
+        Arm(
+            "production_stack_loadaware",
+            lambda _: ProductionStackLoadAware(_index()),
+            session_header=True,
+        ),
         ORACLE,
         Arm("oracle3", lambda around: Oracle(around.replicas, sees_steps=True), pooled=True),
     )

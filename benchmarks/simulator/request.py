@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from balancer.core.fleet.replica import Charge
+from balancer.core.scheduling import Charge, Waiting
 from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.embedded.engine import EngineRequest
 
@@ -19,6 +19,7 @@ class Request:
     tried: frozenset[ReplicaId] = frozenset()
     decision: Decision | None = None
     charge: Charge | None = None
+    waiting: Waiting | None = None
     dispatched_s: float | None = None
     first_token_s: float | None = None
     finished_s: float | None = None

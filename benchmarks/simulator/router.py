@@ -9,11 +9,15 @@ from dataclasses import replace
 
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused
-from balancer.core.types import Decision, EngineSample, ReplicaId
-from benchmarks.simulator.hooks import LateBinding, Told
+from balancer.core.scheduling import Waiting
+from balancer.core.types import Decision, EngineSample, ReplicaId, Usage
 from benchmarks.simulator.replica import SimulatedReplica
 from benchmarks.simulator.request import Request
 from benchmarks.simulator.timeline import Timeline
+
+
+TICK_S = 0.02
+"""How often a balancer looks at who waits in it."""
 
 
 class Router:
@@ -35,18 +39,12 @@ class Router:
         self._sample_every_s = sample_every_s
         self._sample_delay_s = sample_delay_s
         self._capacity_factor = capacity_factor
-        policy = decider.policy
-        self._told = policy if isinstance(policy, Told) else None
-        self._late = policy if isinstance(policy, LateBinding) else None
-        self.held: list[Request] = []
+        self._held: dict[Waiting, Request] = {}
+        self._ticking = False
         self.probe(None)
 
     def accept(self, request: Request) -> None:
-        if self._late is None:
-            self._attempt(request)
-            return
-        self.held.append(request)
-        self._release()
+        self._attempt(request)
 
     def probe(self, _: None) -> None:
         """Ask every replica how it is, and again after the interval."""
@@ -71,11 +69,16 @@ class Router:
         self.decider.sampled(self.decider.fleet[replica.id], sample, in_flight)
 
     def _attempt(self, request: Request) -> None:
+        now = self._timeline.now
         while True:
             try:
-                decision = self.decider.decide(request.view, request.tried, self._timeline.now)
+                decision = self.decider.decide(request.view, request.tried, now)
             except Refused as refused:
                 self._lose(request, str(refused))
+                return
+            if decision.wait and not request.tried:
+                self._held[self.decider.line.join(request.view, decision, now)] = request
+                self._release()
                 return
             if self._send(request, decision):
                 return
@@ -85,7 +88,7 @@ class Router:
         request.decision = decision
         request.tried |= {decision.replica}
         request.dispatched_s = self._timeline.now
-        request.charge = self.decider.dispatch(request.view, decision)
+        request.charge = self.decider.dispatch(request.view, decision, self._timeline.now)
         if replica.submit(request, self):
             return True
         self._ended(request)
@@ -94,27 +97,26 @@ class Router:
 
     def _release(self) -> None:
         """Send of the held requests what the policy will send now."""
-        while self._late is not None and self.held:
-            try:
-                replicas = self.decider.fleet.eligible(None)
-            except Refused:
-                return
-            found = self._late.release(self.held, replicas, self._timeline.now)
-            if found is None:
-                return
-            place, decision = found
-            request = self.held.pop(place)
-            if not self._send(request, decision):
-                self.held.insert(0, request)
+        for waiting, decision in self.decider.line.release(self._timeline.now):
+            request = self._held.pop(waiting)
+            if isinstance(decision, Refused):
+                self._lose(request, str(decision))
+            elif not self._send(request, decision):
+                self._attempt(request)
+        if self._held and not self._ticking:
+            self._ticking = True
+            self._timeline.at(self._timeline.now + TICK_S, self._tick, None)
+
+    def _tick(self, _: None) -> None:
+        self._ticking = False
+        self._release()
 
     def first_token(self, request: Request) -> None:
         assert request.charge is not None
         assert request.decision is not None
-        request.charge.first_token()
+        request.charge.first_token(self._timeline.now)
         state = self.decider.fleet[request.decision.replica]
         self.decider.answered(state)
-        if self._told is not None:
-            self._told.first_token(request.view, state, self._timeline.now)
         self._release()
 
     def answered(self, request: Request) -> None:
@@ -128,20 +130,16 @@ class Router:
         self.decider.failed(self.decider.fleet[request.decision.replica], "reset", certain=True)
         if request.first_token_s is not None:
             self._lose(request, "broken in the middle")
-        elif self._late is not None:
-            self.held.insert(0, request)
-            self._release()
         else:
             self._attempt(request)
 
     def _ended(self, request: Request) -> None:
         assert request.charge is not None
         assert request.decision is not None
-        request.charge.release()
-        if self._told is not None:
-            state = self.decider.fleet[request.decision.replica]
-            tokens = None if request.finished_s is None else request.engine.output_tokens
-            self._told.ended(request.view, state, tokens, self._timeline.now)
+        usage = None
+        if request.finished_s is not None:
+            usage = Usage(request.view.prompt_tokens, request.engine.output_tokens, request.cached_tokens)
+        request.charge.release(self._timeline.now, usage)
 
     def _lose(self, request: Request, why: str) -> None:
         request.lost = why

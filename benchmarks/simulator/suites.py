@@ -54,9 +54,19 @@ _ALL = (
     "power_of_two",
     "session",
     "cache_aware",
-    "plr",
-    "plr_q",
+    "predicted_latency",
     ORACLE.name,
+)
+_PEERS = (
+    "prefix_hash",
+    "sglang_cache_aware",
+    "llm_d_322",
+    "llm_d_sticky",
+    "dynamo_cost",
+    "preble_e2",
+    "lmetric",
+    "lmetric_np",
+    "production_stack_loadaware",
 )
 _FAULTY = ("fresh_questions", "hot_templates", "agents")
 _FAULT_LOAD = 0.85
@@ -75,7 +85,7 @@ SUITES = {
             "policies",
             "the five main workloads at all their loads",
             tuple((workload, load, "") for workload in MAIN for load in workload.loads),
-            _ALL,
+            (*_ALL, *_PEERS),
             (1, 2),
         ),
         Suite(
@@ -91,14 +101,14 @@ SUITES = {
             tuple(
                 (WORKLOADS[name], _FAULT_LOAD, variant) for name in _FAULTY for variant in VARIANTS
             ),
-            ("least_requests", "cache_aware", "plr", "plr_q"),
+            ("least_requests", "cache_aware", "predicted_latency"),
             (1, 2),
         ),
         Suite(
             "ladder",
             "llm-d's published ladder of rates, with its 750 fixed prompts",
             ((LADDER, 1.0, ""),),
-            ("random", "least_requests", "llm_d_111", "llm_d_322", "cache_aware", "plr", "plr_q", ORACLE.name),
+            ("random", "least_requests", "llm_d_111", "llm_d_322", "cache_aware", "predicted_latency", ORACLE.name),
             (1,),
         ),
     )

@@ -1,9 +1,4 @@
-"""One replica: what it serves, how it is, and what this balancer has in flight on it.
-
-In-flight work is counted by charges: one per attempt, taken when it is sent and released exactly once,
-whichever way the attempt ends. A charge holds its own ReplicaState, so a release that comes after the replica
-was replaced cannot touch the newcomer's counters.
-"""
+"""One replica: what it serves, how it is, and what this balancer has in flight on it (counted by charges)."""
 
 from dataclasses import dataclass, field
 
@@ -89,28 +84,3 @@ class ReplicaState:
         busy = [count for count in (sample.running, sample.waiting) if count is not None]
         self.foreign = max(0.0, sum(busy) - ours)
         return self.engine.changed(sample)
-
-
-class Charge:
-    """What one attempt costs its replica until it has answered."""
-
-    __slots__ = ("_pending", "_replica")
-
-    def __init__(self, replica: ReplicaState, uncached_tokens: int) -> None:
-        self._replica: ReplicaState | None = replica
-        self._pending = uncached_tokens
-        replica.in_flight += 1
-        replica.pending_tokens += uncached_tokens
-
-    def first_token(self) -> None:
-        """Prefill is over: only decoding is left."""
-        if self._replica is not None:
-            self._replica.pending_tokens -= self._pending
-            self._pending = 0
-
-    def release(self) -> None:
-        """The attempt has ended, in whatever way. Further calls do nothing."""
-        replica, self._replica = self._replica, None
-        if replica is not None:
-            replica.in_flight -= 1
-            replica.pending_tokens -= self._pending

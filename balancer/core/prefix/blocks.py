@@ -7,6 +7,8 @@ the balancer has no tokenizer. Only whole blocks have a key. The hash is seeded 
 balancers, or one restarted, agree.
 """
 
+from struct import Struct
+
 from xxhash import xxh3_64_intdigest
 
 from balancer.core.types import BlockKey
@@ -14,13 +16,11 @@ from balancer.core.types import BlockKey
 BLOCK_BYTES = 256
 """About 64 tokens of English: the block size of llm-d's and production-stack's hashed indexes."""
 
+_blocks = Struct(f"{BLOCK_BYTES}s").iter_unpack
+
 
 def block_keys(prompt: bytes, namespace: bytes = b"") -> list[BlockKey]:
     """Keys of the whole blocks of `prompt`; `namespace` keeps models, adapters and salts apart."""
     key = xxh3_64_intdigest(namespace)
-    view = memoryview(prompt)
-    keys = []
-    for end in range(BLOCK_BYTES, len(prompt) + 1, BLOCK_BYTES):
-        key = xxh3_64_intdigest(view[end - BLOCK_BYTES : end], key)
-        keys.append(key)
-    return keys
+    whole = memoryview(prompt)[: len(prompt) // BLOCK_BYTES * BLOCK_BYTES]
+    return [key := xxh3_64_intdigest(block, key) for (block,) in _blocks(whole)]

@@ -1,30 +1,33 @@
 """Which replica is believed to hold which prefix.
 
-One map `block key -> bitmask of replicas`, and per replica its keys in the order of last use. A prompt's
-keys are chained, so a replica's match ends at its first missing block: look-up is one pass over the prompt's
-blocks, whatever the number of replicas. Each replica's share is bounded by what its engine can hold, and the
-whole by `max_blocks`; the least recently used goes first, a chain's tail before its head, as the engine evicts.
+One map `block key -> bitmask of replicas`, and per replica a share: its keys and which of them goes next (share.py).
+A prompt's keys are chained and a share holds whole beginnings of chains, so the masks along a prompt only ever lose
+bits: look-up searches for the few depths at which they do, whatever the number of replicas and nearly whatever the
+length of the prompt. Each share is bounded by what its engine can hold, and the whole by `max_blocks`; the least
+recently used goes first, a chain's tail before its head, as the engine evicts.
 """
 
-from collections import OrderedDict
+from bisect import bisect_left
 from collections.abc import Sequence
+from math import inf, nextafter
 
+from balancer.core.prefix.share import Share
+from balancer.core.prefix.table import SHARD_SHIFT, Table
 from balancer.core.types import BlockKey
-
 
 class PrefixIndex:
     """Replicas are slots (small integers, reused after `release`)."""
 
     def __init__(self, max_blocks: int) -> None:
         self.max_blocks = max_blocks
-        self._replicas_of: dict[BlockKey, int] = {}
-        # OrderedDict: taking the oldest out of a plain dict again and again walks over its dead entries
-        self._held: dict[int, OrderedDict[BlockKey, None]] = {}
+        self._replicas_of: Table[int] = Table()
+        self._shares: dict[int, Share] = {}
         self._capacity: dict[int, int] = {}
         self._entries = 0
+        self._stamp = -inf
 
     def __repr__(self) -> str:
-        shares = ", ".join(f"{slot}: {len(held)}" for slot, held in self._held.items())
+        shares = ", ".join(f"{slot}: {share.held}" for slot, share in self._shares.items())
         return f"<PrefixIndex {len(self._replicas_of)} blocks, {self._entries}/{self.max_blocks} entries; {shares}>"
 
     def __len__(self) -> int:
@@ -34,22 +37,20 @@ class PrefixIndex:
     def acquire(self) -> int:
         """A free slot for a new replica."""
         slot = 0
-        while slot in self._held:
+        while slot in self._shares:
             slot += 1
-        self._held[slot] = OrderedDict()
+        self._shares[slot] = Share()
         return slot
 
     def release(self, slot: int) -> None:
         """The replica has left: forget all it held, in time proportional to that."""
         self.clear(slot)
-        del self._held[slot]
+        del self._shares[slot]
         self._capacity.pop(slot, None)
 
     def clear(self, slot: int) -> None:
         """The replica restarted, slept or was reset: it holds nothing."""
-        held, self._held[slot] = self._held[slot], OrderedDict()
-        for key in held:
-            self._drop(slot, key)
+        self._shrink(slot, 0)
 
     def set_capacity(self, slot: int, blocks: int | None) -> None:
         """How many blocks the replica's KV cache can hold; None: not known, bounded by the whole alone."""
@@ -60,64 +61,74 @@ class PrefixIndex:
             self._shrink(slot, self._capacity[slot])
 
     def held_blocks(self, slot: int) -> int:
-        return len(self._held[slot])
+        return self._shares[slot].held
+
+    def last_used(self, slot: int, key: BlockKey) -> float | None:
+        """When the replica was last sent a prompt with this block; None if it does not hold it."""
+        return self._shares[slot].last_used(key)
+
+    def oldest_age(self, slot: int, now: float) -> float | None:
+        """Seconds since the last use of the block that the next new one pushes out; None while there is room."""
+        share = self._shares[slot]
+        capacity = self._capacity.get(slot)
+        full = self._entries >= self.max_blocks if capacity is None else share.held >= capacity
+        return now - share.oldest if full and share.oldest is not None else None
 
     def match(self, keys: Sequence[BlockKey]) -> dict[int, int]:
         """Slot -> number of leading blocks it holds; slots that hold none are left out."""
-        replicas_of = self._replicas_of
         matched: dict[int, int] = {}
-        holding = -1
-        depth = 0
-        for key in keys:
-            still = holding & replicas_of.get(key, 0)
-            if still != holding:
+        depth, holding = 0, -1  # to hold nothing, everyone does
+        ahead = [(len(keys) + 1, 0)]  # depths looked at and who holds so much, the nearest last
+        while holding:
+            deeper, left = ahead[-1]
+            if left == holding:
+                depth, _ = ahead.pop()
+            elif deeper - depth > 1:
+                middle = (depth + deeper) // 2
+                key = keys[middle - 1]
+                ahead.append((middle, self._replicas_of.shards[key >> SHARD_SHIFT].get(key, 0)))
+            else:
                 if depth:
-                    _record(matched, holding & ~still, depth)
-                holding = still
-                if not holding:
-                    return matched
-            depth += 1
-        if depth:
-            _record(matched, holding, depth)
+                    _note(matched, holding & ~left, depth)
+                depth, holding = ahead.pop()
         return matched
 
-    def record(self, slot: int, keys: Sequence[BlockKey]) -> None:
+    def record(self, slot: int, keys: Sequence[BlockKey], now: float = 0.0) -> None:
         """The replica was sent this prompt and will hold it: newest use, head of the chain newest of all."""
-        held = self._held[slot]
-        replicas_of = self._replicas_of
-        bit = 1 << slot
-        before = len(held)
-        for key in reversed(keys):
-            if key in held:
-                held.move_to_end(key)
-            else:
-                replicas_of[key] = replicas_of.get(key, 0) | bit
-                held[key] = None
-        self._entries += len(held) - before
+        if not keys:
+            return
+        share, bit, shards = self._shares[slot], 1 << slot, self._replicas_of.shards
+        known = bisect_left(keys, 1, key=lambda key: not shards[key >> SHARD_SHIFT].get(key, 0) & bit)
+        for key in keys[known:]:
+            replicas_of = shards[key >> SHARD_SHIFT]
+            replicas_of[key] = replicas_of[key] | bit if key in replicas_of else bit
+        # the time, moved up by the least step where it is that of the last use
+        self._stamp = max(now, nextafter(self._stamp, inf))
+        share.use(keys, known, self._stamp)
+        self._entries += len(keys) - known
         self._shrink(slot, self._capacity.get(slot, self.max_blocks))
         if self._entries > self.max_blocks:
-            self._shrink_largest()
+            largest = max(self._shares, key=lambda slot: self._shares[slot].held)
+            self._shrink(largest, self._shares[largest].held - (self._entries - self.max_blocks))
 
     def _shrink(self, slot: int, blocks: int) -> None:
-        held = self._held[slot]
-        while len(held) > blocks:
-            key, _ = held.popitem(last=False)
-            self._drop(slot, key)
-
-    def _shrink_largest(self) -> None:
-        slot = max(self._held, key=lambda s: len(self._held[s]))
-        self._shrink(slot, len(self._held[slot]) - (self._entries - self.max_blocks))
-
-    def _drop(self, slot: int, key: BlockKey) -> None:
-        self._entries -= 1
-        left = self._replicas_of[key] & ~(1 << slot)
-        if left:
-            self._replicas_of[key] = left
-        else:
-            del self._replicas_of[key]
+        share = self._shares[slot]
+        if share.held <= blocks:
+            return
+        gone = share.evict(share.held - blocks)
+        others, shards = ~(1 << slot), self._replicas_of.shards
+        for key in gone:
+            replicas_of = shards[key >> SHARD_SHIFT]
+            left = replicas_of[key] & others
+            if left:
+                replicas_of[key] = left
+            else:
+                del replicas_of[key]
+        self._replicas_of.removed(len(gone))
+        self._entries -= len(gone)
 
 
-def _record(matched: dict[int, int], mask: int, depth: int) -> None:
+def _note(matched: dict[int, int], mask: int, depth: int) -> None:
     while mask:
         low = mask & -mask
         matched[low.bit_length() - 1] = depth

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from balancer.core.prefix.blocks import block_keys
+from balancer.core.request.conversation import conversation_key, stated_session
 from balancer.core.request.multipart import form_field
-from balancer.core.request.prompt import canonical_prompt, first_user_turn, namespace
-from balancer.core.request.tokens import estimate_tokens
+from balancer.core.request.prompt import canonical_prompt, namespace
+from balancer.core.request.tokens import TokenEstimator
 from balancer.core.types import Json, Reads, RequestView, RouteKind
 
 
@@ -29,6 +30,7 @@ class _Envelope(msgspec.Struct):
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _whole = msgspec.json.Decoder()
+_UNTAUGHT = TokenEstimator()
 
 
 def decode(body: bytes) -> Json:
@@ -57,18 +59,27 @@ def _read_envelope(route: RouteKind, body: bytes) -> RequestView:
     )
 
 
-def read_request(route: RouteKind, body: bytes, reads: Reads) -> RequestView:
-    """As much of the request as is asked for."""
+def read_request(
+    route: RouteKind, body: bytes, reads: Reads, tokens: TokenEstimator | None = None
+) -> RequestView:
+    """As much of the request as is asked for; `tokens` is what was learned of the models, None: nothing."""
     if reads is Reads.ENVELOPE:
         return _read_envelope(route, body)
     fields = decode(body)
     view = _view(route, fields)
-    if isinstance(fields, dict):
-        view.conversation = first_user_turn(route, fields)
-        if reads is Reads.PROMPT:
-            prompt = canonical_prompt(route, fields)
-            view.prompt_tokens = estimate_tokens(len(prompt))
-            view.block_keys = block_keys(prompt, namespace(view.model, fields.get("cache_salt")))
+    if not isinstance(fields, dict):
+        return view
+    space = namespace(view.model, fields.get("cache_salt"))
+    view.session = stated_session(fields)
+    view.conversation = conversation_key(route, fields, space)
+    if reads is Reads.PROMPT:
+        prompt = canonical_prompt(route, fields)
+        view.prompt_bytes = len(prompt.data)
+        view.block_keys = block_keys(prompt.data, space)
+        if prompt.tokens is not None:
+            view.prompt_tokens, view.tokens_exact = prompt.tokens, True
+        else:
+            view.prompt_tokens = (tokens or _UNTAUGHT).estimate(view.model, view.prompt_bytes)
     return view
 
 

@@ -1,159 +1,182 @@
 """The canonical bytes of a prompt, for every route and shape of body.
 
-The law: two requests whose rendered prompts begin alike have canonical bytes that begin alike, and the other
-way round. So parts stand in the order in which chat templates render them (tools, system, messages), each part is
-framed by its role, `content` as a string equals `content` as one text part, and what the engine's own
-block hashes keep apart (model, adapter, `cache_salt`) seeds the namespace, not the text.
+The law: two requests whose rendered prompts begin alike have canonical bytes that begin alike, and the other way
+round. So what a template can render first stands first: its settings (documents, reasoning effort, `chat_template_kwargs`),
+tools, the system prompt, then the turns (core/request/turns.py). What only ends a prompt (`add_generation_prompt`,
+`continue_final_message`) or steers sampling is left out, and so is `tool_choice`, as vLLM renders tools whatever
+it says. What the engine's own block hashes keep apart from the first block on (the adapter, which a request names as its
+`model`, and `cache_salt`) seeds the namespace, not the text.
 
-Fields of the wrong type count as absent: the replica will refuse them.
+A list of prompts is one request each to the engine, all on one replica: they stand here one behind the other, so
+that the first tells what is cached, as if it came alone, and all of them count as work.
+
+Only what the engine prefills has a prompt: to tokenize or to render leaves nothing in a cache.
 """
 
-from typing import Any
+import struct
+from typing import Any, NamedTuple
 
-import msgspec
-
+from balancer.core.request.pieces import HEAD, NEXT, Pieces, add_media, json_bytes, utf8
+from balancer.core.request.turns import (
+    add_anthropic_messages,
+    add_anthropic_system,
+    add_items,
+    add_messages,
+    add_system,
+)
 from balancer.core.types import Json, RouteKind
 
-_BREAK = b"\x1e"  # record separator: between turns
-_PART = b"\x1f"  # unit separator: between the parts of a turn
+_TEMPLATE_VARIABLES = (
+    "reasoning_effort",
+    "documents",
+    "chat_template",
+    "mm_processor_kwargs",
+    "add_special_tokens",
+)
+_SETTINGS = frozenset(
+    {*_TEMPLATE_VARIABLES, "chat_template_kwargs", "reasoning", "output_config", "thinking"}
+)
+_SCORED = (("query", "queries", "text_1", "data_1"), ("documents", "items", "text_2", "data_2"))
 
-_encode = msgspec.json.Encoder(order=None).encode
+
+class Prompt(NamedTuple):
+    """`tokens` is the exact count, known where token ids were sent and nothing else."""
+
+    data: bytes
+    tokens: int | None = None
 
 
-def canonical_prompt(route: RouteKind, body: dict[str, Any]) -> bytes:
-    out: list[bytes] = []
+def canonical_prompt(route: RouteKind, body: dict[str, Any]) -> Prompt:
+    out: Pieces = []
+    tokens = None
     match route:
         case RouteKind.CHAT:
-            _tools(body, out)
-            _messages(body.get("messages"), out)
+            _head(body, out)
+            add_messages(body.get("messages"), out)
         case RouteKind.MESSAGES:
-            _tools(body, out)
-            _turn(b"system", body.get("system"), out)
-            _messages(body.get("messages"), out)
+            _head(body, out)
+            add_anthropic_system(body.get("system"), out)
+            add_anthropic_messages(body.get("messages"), out)
         case RouteKind.RESPONSES:
-            _tools(body, out)
-            _turn(b"system", body.get("instructions"), out)
-            given = body.get("input")
-            if isinstance(given, str):
-                _turn(b"user", given, out)
-            else:
-                _messages(given, out)
-        case RouteKind.COMPLETIONS | RouteKind.TOKENIZE:
-            if "messages" in body:
-                _tools(body, out)
-                _messages(body.get("messages"), out)
-            else:
-                _raw_prompt(body.get("prompt"), out)
+            _responses(body, out)
+        case RouteKind.COMPLETIONS:
+            tokens = _completion(body, out)
         case RouteKind.EMBEDDINGS | RouteKind.OTHER:
-            _raw_prompt(body.get("input", body.get("prompt")), out)
+            if "messages" in body:
+                _head(body, out)
+                add_messages(body["messages"], out)
+            else:
+                tokens = _raw(body.get("input", body.get("prompt", body.get("texts"))), out)
         case RouteKind.SCORING:
-            for field in ("query", "text_1", "queries"):
-                _raw_prompt(body.get(field), out)
-        case RouteKind.AUDIO:
+            for names in _SCORED:
+                for name in names:
+                    _raw(body.get(name), out)
+                out.append(NEXT)
+        case RouteKind.AUDIO | RouteKind.TOKENIZE:
             pass
-    return b"".join(out)
+    return Prompt(b"".join(out), tokens)
 
 
 def namespace(model: str | None, cache_salt: Json) -> bytes:
     """What keeps equal prompts apart: their keys differ from the first block on."""
     salt = cache_salt if isinstance(cache_salt, str) else ""
-    return f"{model or ''}\x1f{salt}".encode("utf-8", "surrogatepass")
+    return utf8(f"{model or ''}\x1f{salt}")
 
 
-def first_user_turn(route: RouteKind, body: dict[str, Any]) -> bytes:
-    """The bytes that tell one conversation from another for as long as it lasts: its first user turn."""
-    turns = body.get("input") if route is RouteKind.RESPONSES else body.get("messages")
-    out: list[bytes] = []
-    if isinstance(turns, str):
-        _text(turns, out)
-    elif isinstance(turns, list):
-        for turn in turns:
-            if isinstance(turn, dict) and turn.get("role") == "user":
-                _content(turn.get("content"), out)
-                break
-    else:
-        _raw_prompt(body.get("prompt"), out)
-    return b"".join(out)
-
-
-def _tools(body: dict[str, Any], out: list[bytes]) -> None:
+def _head(body: dict[str, Any], out: Pieces) -> None:
+    if not _SETTINGS.isdisjoint(body):
+        settings = _settings(body)
+        if settings:
+            out += (HEAD, json_bytes(settings, in_order=False))
     tools = body.get("tools")
     if isinstance(tools, list) and tools:
-        out += (_BREAK, b"tools", _PART, _json(tools))
+        out += (HEAD, json_bytes([_tool(tool) for tool in tools]))
 
 
-def _messages(messages: Json, out: list[bytes]) -> None:
-    if not isinstance(messages, list):
-        return
-    for message in messages:
-        if not isinstance(message, dict):
-            continue
-        role = message.get("role")
-        _turn(
-            role.encode("utf-8", "surrogatepass") if isinstance(role, str) else b"",
-            message.get("content"),
-            out,
-        )
-        for field in ("tool_calls", "function_call"):
-            if message.get(field):
-                out += (_PART, _json(message[field]))
-        if role is None and "type" in message:  # a Responses item that is no message: a call, its output
-            out += (_PART, _json(message))
+def _settings(body: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the template. Each API says the reasoning effort in its own place."""
+    given = body.get("chat_template_kwargs")
+    settings = dict(given) if isinstance(given, dict) else {}
+    settings |= {name: body[name] for name in _TEMPLATE_VARIABLES if body.get(name)}
+    for name in ("reasoning", "output_config"):
+        stated = body.get(name)
+        if isinstance(stated, dict) and stated.get("effort"):
+            settings["reasoning_effort"] = stated["effort"]
+    thinking = body.get("thinking")
+    if isinstance(thinking, dict) and thinking.get("type") == "disabled":
+        settings["reasoning_effort"] = "none"
+    return settings
 
 
-def _turn(role: bytes, content: Json, out: list[bytes]) -> None:
-    if content is None:
-        if role != b"system":
-            out += (_BREAK, role, _PART)
-        return
-    out += (_BREAK, role, _PART)
-    _content(content, out)
+def _tool(tool: Json) -> Json:
+    """The same function in the shapes of chat, Responses and Messages; a built-in tool as it is."""
+    if not isinstance(tool, dict):
+        return tool
+    function = tool.get("function", tool)
+    if not isinstance(function, dict) or "name" not in function:
+        return tool
+    return (
+        function["name"],
+        function.get("description"),
+        function.get("parameters", function.get("input_schema")),
+        function.get("strict"),
+        function.get("defer_loading"),
+    )
 
 
-def _content(content: Json, out: list[bytes]) -> None:
-    if isinstance(content, str):
-        _text(content, out)
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, str):
-                _text(part, out)
-            elif isinstance(part, dict):
-                text = part.get("text")
-                if isinstance(text, str):
-                    _text(text, out)
-                else:  # an image, a sound, a tool call: its own JSON tells it apart
-                    out += (_PART, _json(part))
+def _responses(body: dict[str, Any], out: Pieces) -> None:
+    _head(body, out)
+    instructions = body.get("instructions")
+    if isinstance(instructions, str) and instructions:
+        add_system(instructions, out)
+    previous = body.get("previous_response_id")
+    if previous is not None:  # the turns that the replica has stored stand here
+        out += (HEAD, json_bytes(previous))
+    add_items(body.get("input"), out)
 
 
-def _raw_prompt(prompt: Json, out: list[bytes]) -> None:
-    """A string, a list of strings, token ids, or a list of lists of token ids."""
+def _completion(body: dict[str, Any], out: Pieces) -> int | None:
+    embeds = body.get("prompt_embeds")
+    if embeds is not None:
+        for one in embeds if isinstance(embeds, list) else (embeds,):
+            add_media(b"embeds", one, None, out)
+            out.append(NEXT)
+    for name in ("features", "content_parts"):  # of /inference/v1/generate: media whose ids look all alike
+        given = body.get(name)
+        if given:
+            hashes = given.get("mm_hashes") if isinstance(given, dict) else given
+            out += (HEAD, json_bytes(hashes))
+    if body.get("add_special_tokens") is False:
+        out += (HEAD, b"bare")
+    tokens = _raw(body["prompt"] if "prompt" in body else body.get("token_ids"), out)
+    return tokens if embeds is None else None
+
+
+def _raw(prompt: Json, out: Pieces) -> int | None:
+    """A string, a list of strings, token ids, or a list of lists of token ids. The count, if all are ids."""
     if isinstance(prompt, str):
-        _text(prompt, out)
-    elif isinstance(prompt, list) and prompt:
-        if isinstance(prompt[0], str):
-            for text in prompt:
-                if isinstance(text, str):
-                    _text(text, out)
-                    out.append(_BREAK)
-        elif isinstance(prompt[0], list):
-            for ids in prompt:
-                _token_ids(ids, out)
-                out.append(_BREAK)
+        out.append(utf8(prompt))
+        return None
+    if not isinstance(prompt, list) or not prompt:
+        return None
+    if isinstance(prompt[0], int):
+        return _token_ids(prompt, out)
+    counts: list[int | None] = []
+    for one in prompt:
+        if counts:
+            out.append(NEXT)
+        if isinstance(one, list):
+            counts.append(_token_ids(one, out))
         else:
-            _token_ids(prompt, out)
+            out.append(utf8(one) if isinstance(one, str) else json_bytes(one))
+            counts.append(None)
+    return None if None in counts else sum(filter(None, counts))
 
 
-def _token_ids(ids: Json, out: list[bytes]) -> None:
-    if isinstance(ids, list):
-        out.append(b"".join(i.to_bytes(4, "little") for i in ids if isinstance(i, int) and 0 <= i < 1 << 32))
-
-
-def _text(text: str, out: list[bytes]) -> None:
-    out.append(text.encode("utf-8", "surrogatepass"))
-
-
-def _json(value: Json) -> bytes:
+def _token_ids(ids: list[Any], out: Pieces) -> int:
     try:
-        return _encode(value)
-    except (msgspec.MsgspecError, UnicodeEncodeError, OverflowError, RecursionError, ValueError):
-        return repr(value).encode("utf-8", "backslashreplace")
+        out.append(struct.pack(f"<{len(ids)}I", *ids))
+    except (struct.error, TypeError):
+        ids = [i for i in ids if isinstance(i, int) and 0 <= i < 1 << 32]
+        out.append(struct.pack(f"<{len(ids)}I", *ids))
+    return len(ids)

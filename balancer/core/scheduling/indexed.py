@@ -6,8 +6,9 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.blocks import BLOCK_BYTES
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.request.tokens import estimate_tokens
+from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.policy import Policy
-from balancer.core.types import Reads, RequestView
+from balancer.core.types import Reads
 
 BLOCK_TOKENS = estimate_tokens(BLOCK_BYTES)
 
@@ -24,8 +25,8 @@ class Indexed(Policy):
     def left(self, replica: ReplicaState) -> None:
         self._index.release(replica.slot)
 
-    def dispatched(self, request: RequestView, replica: ReplicaState) -> None:
-        self._index.record(replica.slot, request.block_keys)
+    def dispatched(self, charge: Charge, now: float) -> None:
+        self._index.record(charge.replica.slot, charge.request.block_keys, now)
 
     def forgot(self, replica: ReplicaState) -> None:
         self._index.clear(replica.slot)

@@ -1,11 +1,17 @@
 """The one interface of all policies."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Decision, Reads, RequestView
+
+if TYPE_CHECKING:
+    from balancer.core.scheduling.charge import Charge
+    from balancer.core.scheduling.line import Waiting
 
 Rng = Callable[[], float]
 """Uniform in [0, 1): the only source of chance, so that a seed replays a run."""
@@ -18,7 +24,22 @@ class Policy(ABC):
     reads: ClassVar[Reads] = Reads.ENVELOPE
 
     @abstractmethod
-    def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision: ...
+    def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
+        """The best replica. The decision's `wait` says that it should not be sent there yet: the request is then
+        better off waiting in the balancer, until `release` names it.
+        """
+
+    def release(
+        self, waiting: Sequence[Waiting], replicas: Sequence[ReplicaState], now: float
+    ) -> tuple[Waiting, Decision] | None:
+        """Which of those that wait, first come first, goes next, and where; None: nothing is sent now."""
+        return None
+
+    def waits(self, waiting: Waiting) -> None:  # noqa: B027
+        """A request waits in the balancer."""
+
+    def waits_no_more(self, waiting: Waiting) -> None:  # noqa: B027
+        """It is about to be sent, or its client has gone."""
 
     def joined(self, replica: ReplicaState) -> None:  # noqa: B027
         """A replica is new, and its cache empty."""
@@ -26,8 +47,14 @@ class Policy(ABC):
     def left(self, replica: ReplicaState) -> None:  # noqa: B027
         """A replica is gone for good."""
 
-    def dispatched(self, request: RequestView, replica: ReplicaState) -> None:  # noqa: B027
-        """The request was sent there."""
+    def dispatched(self, charge: Charge, now: float) -> None:  # noqa: B027
+        """An attempt is sent. Exactly one `ended` follows each."""
+
+    def first_token(self, charge: Charge, now: float) -> None:  # noqa: B027
+        """The attempt's first token came; never told for answers that do not stream."""
+
+    def ended(self, charge: Charge, now: float) -> None:  # noqa: B027
+        """The attempt is over; its `usage` is None if it failed, or told none."""
 
     def forgot(self, replica: ReplicaState) -> None:  # noqa: B027
         """The replica's cache is empty: it restarted."""

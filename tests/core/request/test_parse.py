@@ -6,11 +6,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from balancer.core.prefix.blocks import BLOCK_BYTES
 from balancer.core.request.multipart import MAX_FIELD_BYTES, form_field
 from balancer.core.request.parse import read_form, read_request
+from balancer.core.request.tokens import TokenEstimator
 from balancer.core.types import Reads, RouteKind
+from tests.core.request.bodies import BODY
 
 DEEP = b'{"model": "m", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+DEEP_BUT_READABLE = [
+    b'{"messages": [{"role": "user", "content": [{"x": %s}]}]}' % (b"[" * depth + b"]" * depth)
+    for depth in (100, 900, 960, 1000)
+]
 DEEPER_THAN_PYTHON = b'{"model": "m", "stream": NaN, "messages": ' + b"[" * 100_000
 CHAT = RouteKind.CHAT
 EVERY_LEVEL = pytest.mark.parametrize("reads", Reads)
@@ -19,6 +26,10 @@ EVERY_LEVEL = pytest.mark.parametrize("reads", Reads)
 @given(st.sampled_from(RouteKind), st.binary(max_size=60))
 @example(CHAT, DEEP)
 @example(CHAT, DEEPER_THAN_PYTHON)
+@example(CHAT, DEEP_BUT_READABLE[0])
+@example(CHAT, DEEP_BUT_READABLE[1])
+@example(CHAT, DEEP_BUT_READABLE[2])
+@example(CHAT, DEEP_BUT_READABLE[3])
 @example(CHAT, b'{"model": "\\ud800"}')
 @example(CHAT, b'{"model": ' + b"9" * 5000 + b"}")
 @example(CHAT, b"\xff\xfe{\x00}\x00")
@@ -83,18 +94,49 @@ def test_a_field_behind_one_that_is_nested_deeply_does_not_matter(reads):
 
 def test_only_what_is_asked_for_is_read():
     def read(reads, **more):
-        body = {"model": "m", "messages": [{"role": "user", "content": "x" * 400}], **more}
+        body = {"model": "m", "session_id": "s", "messages": [{"role": "user", "content": "x" * 400}], **more}
         return read_request(CHAT, json.dumps(body).encode(), reads)
 
     envelope, conversation, prompt = map(read, Reads)
-    assert (envelope.conversation, envelope.block_keys) == (b"", [])
-    assert (conversation.conversation, conversation.block_keys) == (b"x" * 400, [])
-    assert prompt.conversation == b"x" * 400
+    assert (envelope.conversation, envelope.session, envelope.block_keys) == (b"", None, [])
+    assert (conversation.session, conversation.block_keys, conversation.prompt_bytes) == ("s", [], 0)
+    assert prompt.conversation == conversation.conversation != b""
+    assert prompt.session == "s"
     assert len(prompt.block_keys) == 1
+    assert 400 <= prompt.prompt_bytes <= 410
     assert 100 <= prompt.prompt_tokens <= 110
     assert read(Reads.PROMPT, temperature=1).block_keys == prompt.block_keys
-    assert read(Reads.PROMPT, cache_salt="s").block_keys != prompt.block_keys
-    assert read(Reads.PROMPT, model="n").block_keys != prompt.block_keys
+    for apart in ({"cache_salt": "s"}, {"model": "n"}):
+        assert read(Reads.PROMPT, **apart).block_keys != prompt.block_keys
+        assert read(Reads.PROMPT, **apart).conversation != prompt.conversation
+
+
+def test_what_was_learned_of_a_model_counts():
+    tokens = TokenEstimator()
+    for _ in range(100):
+        tokens.observe("m", 1000, 500)
+    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 4000}]}
+    view = read_request(CHAT, json.dumps(body).encode(), Reads.PROMPT, tokens)
+    assert view.prompt_tokens == pytest.approx(2000, rel=0.05)
+    assert not view.tokens_exact
+
+
+def test_token_ids_are_counted_not_estimated():
+    tokens = TokenEstimator()
+    tokens.observe("m", 1000, 500)
+    view = read_request(
+        RouteKind.COMPLETIONS, b'{"model": "m", "prompt": [%s7]}' % (b"7," * 99), Reads.PROMPT, tokens
+    )
+    assert (view.prompt_tokens, view.tokens_exact, view.prompt_bytes) == (100, True, 400)
+
+
+@given(st.sampled_from(RouteKind), BODY)
+def test_arbitrary_json_never_raises_and_stays_bounded(route, body):
+    raw = json.dumps(body).encode()
+    view = read_request(route, raw, Reads.PROMPT)
+    assert len(view.block_keys) == view.prompt_bytes // BLOCK_BYTES
+    assert view.prompt_bytes <= 20_000 * (1 + raw.count(b"{")) + 4 * len(raw)
+    assert len(view.conversation) in {0, 16}
 
 
 BOUNDARY = "----b0undary"

@@ -1,4 +1,4 @@
-"""What every policy owes, and what each promises."""
+"""What the policies that look at load or session promise."""
 
 import random
 from collections import Counter
@@ -7,66 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling import CacheAware, LeastRequests, PowerOfTwo, Random, RoundRobin, Session
+from balancer.core.scheduling import LeastRequests, PowerOfTwo, Random, RoundRobin, Session
 from balancer.core.scheduling.session import FLOOR, session_key
 from tests.core.states import replica, replicas, request, sample
-
-POLICIES = {
-    "round_robin": lambda rng: RoundRobin(),
-    "random": Random,
-    "least_requests": lambda rng: LeastRequests(),
-    "power_of_two": PowerOfTwo,
-    "session": lambda rng: Session(),
-    "cache_aware": lambda rng: CacheAware(PrefixIndex(1000)),
-}
-
-
-@pytest.mark.parametrize("name", POLICIES)
-@given(
-    st.lists(st.integers(0, 20), min_size=1, max_size=6),
-    st.lists(
-        st.tuples(st.sets(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 3), unique=True)),
-        max_size=12,
-    ),
-    st.integers(0, 2**32),
-)
-def test_only_a_replica_that_was_offered_is_chosen(name, loads, turns, seed):
-    policy = POLICIES[name](random.Random(seed).random)
-    assert policy.name == name
-    fleet = replicas(len(loads))
-    for state, load in zip(fleet, loads, strict=True):
-        policy.joined(state)
-        state.in_flight = load
-    for offered, keys in turns:
-        choice = [fleet[number] for number in offered if number < len(fleet)] or fleet
-        asked = request(*keys, session=f"s{len(keys)}")
-        decision = policy.choose(asked, choice, 0.0)
-        chosen = next(state for state in choice if state.id == decision.replica)
-        assert 0 <= decision.matched_tokens <= asked.prompt_tokens
-        assert decision.uncached_tokens >= 0
-        assert decision.reason
-        policy.dispatched(asked, chosen)
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_the_same_seed_and_calls_choose_the_same(name):
-    def run():
-        policy = POLICIES[name](random.Random(7).random)
-        fleet = replicas(4)
-        for state in fleet:
-            policy.joined(state)
-        chosen = []
-        for number in range(50):
-            asked = request(number % 7, 100 + number % 3, session=f"s{number % 5}")
-            decision = policy.choose(asked, fleet, float(number))
-            state = next(s for s in fleet if s.id == decision.replica)
-            state.in_flight += number % 3
-            policy.dispatched(asked, state)
-            chosen.append(decision)
-        return chosen
-
-    assert run() == run()
 
 
 @given(st.integers(1, 7), st.integers(1, 40))
