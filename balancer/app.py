@@ -81,7 +81,7 @@ class Balancer:
         key = settings.replica_api_key
         self._authorization = None if key is None else f"Bearer {key.get_secret_value()}"
         self.decider: Decider = make_decider(settings, random.Random().random)
-        self.metrics = Metrics(self.decider.fleet, settings.policy)
+        self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line)
         self._pools = self._make_pools()
         self._supervisor = Supervisor()
         self._probes = ClientSession(
@@ -97,7 +97,7 @@ class Balancer:
             replica_authorization=None if self._authorization is None else self._authorization.encode(),
             pins=pins,
         )
-        own = OwnPages(self.decider.fleet, self.metrics, lambda: self._draining)
+        own = OwnPages(self.decider, self.metrics, lambda: self._draining)
         self._realtime = Realtime(
             self.decider,
             replica_authorization=self._authorization,
@@ -198,7 +198,7 @@ class Balancer:
         """Not ready any more; take new requests for a while; then close the port and let the running ones end."""
         self._draining = True
         settings = self._settings
-        log.info("draining: %d requests in flight", self._in_flight())
+        log.info("draining: %d requests in flight, %d held", self._in_flight(), len(self.decider.line))
         await asyncio.sleep(settings.drain_delay_s)
         for listener in self._listeners:
             listener.close()

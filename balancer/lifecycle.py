@@ -132,7 +132,10 @@ class Lifecycle:
         else:
             decision = self._decider.decide(job.request, tried, now)
             if decision.wait and not tried:
-                return await self.room.place(job.request, decision)
+                try:
+                    return await self.room.place(job.request, decision)
+                finally:
+                    job.record.waited_s = monotonic() - now
         return decision, self._decider.dispatch(job.request, decision, now)
 
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
@@ -141,6 +144,8 @@ class Lifecycle:
         record.attempts += 1
         record.replica, record.reason = replica.id, decision.reason
         record.matched_tokens = decision.matched_tokens
+        record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
+        record.usage, record.output_events = None, 0
         try:
             exchange = await self._send(job, replica, charge, fresh=False)
             if exchange.ended is Ended.STALE:
@@ -150,7 +155,7 @@ class Lifecycle:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
             raise
         finally:
-            charge.release(monotonic(), record.usage, output_events=record.output_events)
+            self._decider.ended(charge, monotonic(), record.usage, output_events=record.output_events)
             self.room.stir()
         if exchange.committed and exchange.ended is not Ended.ANSWERED:
             exchange.break_off(stream_error(job.route.dialect))

@@ -1,7 +1,7 @@
 """Where requests wait that the policy will not send yet: the awaiting side of the core's line.
 
-Whatever may open a replica (a first token, an answer, a probe) stirs the room; a tick does while anyone waits, since
-backlogs also shrink by the passing of time alone.
+What may open a replica (a first token, the end of an attempt) stirs the room at once. The rest is found by a tick, which
+runs while anyone waits: backlogs shrink by the passing of time alone, replicas come and go by their probes.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ class WaitingRoom:
         self._stirring = False
         self._tick: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._places)
+    def __repr__(self) -> str:
+        return f"<WaitingRoom with {len(self._places)} requests>"
 
     async def place(self, request: RequestView, decision: Decision) -> Placed:
         """Wait until the request has a replica; it is charged for it then.
@@ -41,11 +41,12 @@ class WaitingRoom:
             return await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                place.result()[1].release(monotonic())
+                place.result()[1].release(monotonic())  # it left when it had just been placed
             raise
         finally:
             del self._places[waiting]
             self._decider.line.leave(waiting)
+            self.stir()
 
     def stir(self) -> None:
         """Something changed: look at who can go, soon."""
@@ -55,15 +56,25 @@ class WaitingRoom:
 
     def _release(self) -> None:
         self._stirring = False
-        for waiting, decision in self._decider.line.release(now := monotonic()):
-            place = self._places[waiting]
-            if isinstance(decision, Refused):
+        try:
+            for waiting, decision in self._decider.line.release(monotonic()):
+                self._put(waiting, decision)
+        except Exception as defect:  # noqa: BLE001 - whoever waits is told, and nobody waits for ever
+            for place in self._places.values():
                 if not place.done():
-                    place.set_exception(decision)
-            elif not place.done():
-                place.set_result((decision, self._decider.dispatch(waiting.request, decision, now)))
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
-        if len(self._decider.line):
-            self._tick = self._loop.call_later(TICK_S, self.stir)
+                    place.set_exception(defect)
+        finally:
+            if self._tick is not None:
+                self._tick.cancel()
+                self._tick = None
+            if len(self._decider.line):
+                self._tick = self._loop.call_later(TICK_S, self.stir)
+
+    def _put(self, waiting: Waiting, decision: Decision | Refused) -> None:
+        place = self._places[waiting]
+        if place.done():
+            return  # its client has gone, and its task has not heard of it yet
+        if isinstance(decision, Refused):
+            place.set_exception(decision)
+        else:
+            place.set_result((decision, self._decider.dispatch(waiting.request, decision, monotonic())))

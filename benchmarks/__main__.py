@@ -3,6 +3,7 @@
 import typer
 
 from benchmarks.calibration.command import calibrate
+from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
 from benchmarks.simulator.command import simulate
 
@@ -14,6 +15,7 @@ app = typer.Typer(
 )
 app.command()(overhead)
 app.command()(simulate)
+app.command()(decide)
 app.command()(calibrate)
 
 

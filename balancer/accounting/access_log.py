@@ -20,8 +20,10 @@ def write(record: Record, request_id: str | None) -> None:
         "status": record.status,
         "ended_by": record.ended_by,
         "attempts": record.attempts,
-        "ttft_s": None if record.token_at is None else round(record.token_at - record.arrived_at, 4),
-        "duration_s": round(record.ended_at - record.arrived_at, 4),
+        "waited_s": _rounded(record.waited_s),
+        "ttft_s": None if record.token_at is None else _rounded(record.token_at - record.arrived_at),
+        "predicted_ttft_s": _rounded(record.predicted_ttft_s),
+        "duration_s": _rounded(record.ended_at - record.arrived_at),
         "prompt_tokens": record.usage and record.usage.prompt_tokens,
         "cached_tokens": record.usage and record.usage.cached_tokens,
         "output_tokens": record.usage and record.usage.output_tokens,
@@ -29,6 +31,10 @@ def write(record: Record, request_id: str | None) -> None:
     log.info(
         "%s", msgspec.json.encode({name: _plain(v) for name, v in fields.items() if v is not None}).decode()
     )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def _plain(value: Any) -> Any:

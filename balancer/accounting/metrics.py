@@ -6,8 +6,8 @@ nobody knows, fold into `other`. Bucket edges are vLLM's own (vllm/v1/metrics/lo
 """
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -73,10 +73,21 @@ class _ModelSeries:
     matched_tokens: int = 0
 
 
+@dataclass(slots=True)
+class _ReplicaSeries:
+    prediction_error: Histogram = field(default_factory=lambda: Histogram(_TTFT_EDGES))
+    predicted_hit_tokens: int = 0
+    actual_hit_tokens: int = 0
+
+
 class Metrics(Collector):
-    def __init__(self, fleet: Fleet, policy: str) -> None:
+    def __init__(self, fleet: Fleet, policy: str, held: Sized = ()) -> None:
+        """`held`: the requests that wait in the balancer."""
         self._fleet = fleet
         self._policy = policy
+        self._held = held
+        self._held_s = Histogram(_TTFT_EDGES)
+        self._replicas: defaultdict[str, _ReplicaSeries] = defaultdict(_ReplicaSeries)
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
         self._models: dict[str, _ModelSeries] = {}
         self._attempts: Counter[tuple[str, str, str]] = Counter()
@@ -104,6 +115,18 @@ class Metrics(Collector):
             series.output_tokens += usage.output_tokens
             series.cached_tokens += usage.cached_tokens or 0
         series.matched_tokens += record.matched_tokens
+        if record.waited_s is not None:
+            self._held_s.observe(record.waited_s)
+        if record.replica is not None and record.status == 200:
+            self._compare(self._replicas[record.replica], record)
+
+    def _compare(self, series: _ReplicaSeries, record: Record) -> None:
+        """What was expected of the replica with what came: only of what both are known."""
+        if record.predicted_ttft_s is not None and record.token_at is not None:
+            series.prediction_error.observe(abs(record.token_at - record.sent_at - record.predicted_ttft_s))
+        if record.usage is not None and record.usage.cached_tokens is not None:
+            series.predicted_hit_tokens += record.matched_tokens
+            series.actual_hit_tokens += record.usage.cached_tokens
 
     def attempted(self, replica: str, reason: str, outcome: str) -> None:
         """Count an attempt that has ended."""
@@ -167,6 +190,40 @@ class Metrics(Collector):
         for key, count in self._attempts.items():
             attempts.add_metric(key, count)
         yield attempts
+        yield GaugeMetricFamily(
+            "balancer_held_requests",
+            "Requests that wait in the balancer, not sent yet.",
+            value=len(self._held),
+        )
+        held = HistogramMetricFamily(
+            "balancer_held_seconds", "How long requests waited in the balancer, of those that did."
+        )
+        held.add_metric((), *self._held_s.samples())
+        yield held
+        yield from self._collect_expectations()
+
+    def _collect_expectations(self) -> Iterator[Metric]:
+        labels = ("replica",)
+        error = HistogramMetricFamily(
+            "balancer_ttft_prediction_error_seconds",
+            "How far off the TTFT of streams was predicted, from dispatch to first token, whichever way.",
+            labels=labels,
+        )
+        predicted = CounterMetricFamily(
+            "balancer_predicted_hit_tokens",
+            "Prompt tokens that the index believed to be cached, of answers whose usage tells cached tokens.",
+            labels=labels,
+        )
+        actual = CounterMetricFamily(
+            "balancer_actual_hit_tokens",
+            "Prompt tokens that were cached, of the same answers.",
+            labels=labels,
+        )
+        for replica, series in self._replicas.items():
+            error.add_metric((replica,), *series.prediction_error.samples())
+            predicted.add_metric((replica,), series.predicted_hit_tokens)
+            actual.add_metric((replica,), series.actual_hit_tokens)
+        yield from (error, predicted, actual)
 
     def _collect_replicas(self) -> Iterator[Metric]:
         labels = ("replica",)

@@ -9,6 +9,9 @@ from balancer.core.types import Usage
 class Record:
     """Times are seconds on the monotonic clock. `status` is what the client was told, 499 if it left before.
 
+    `waited_s` is how long the balancer held the request before it sent it, None if it did not; `predicted_ttft_s` is the TTFT
+    that its policy expected of the attempt sent at `sent_at`. What is told of attempts is told of the last one.
+
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left) or `replica` (it broke off).
     """
 
@@ -21,6 +24,9 @@ class Record:
     ended_by: str = "answer"
     attempts: int = 0
     matched_tokens: int = 0
+    waited_s: float | None = None
+    sent_at: float = 0.0
+    predicted_ttft_s: float | None = None
     token_at: float | None = None
     ended_at: float = 0.0
     usage: Usage | None = None

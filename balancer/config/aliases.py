@@ -46,7 +46,12 @@ def _attempts(retries: Any) -> int:
     return count + 1
 
 
-_ROUTING_LOGIC = {"roundrobin": "round_robin", "session": "session", "prefixaware": "cache_aware"}
+_ROUTING_LOGIC = {
+    "roundrobin": "round_robin",
+    "session": "session",
+    "prefixaware": "cache_aware",
+    "loadaware": "production_stack_loadaware",
+}
 
 
 def _policy(logic: Any) -> str:
@@ -66,7 +71,7 @@ ALIASES: tuple[Alias, ...] = (
         "policy",
         PRODUCTION_STACK,
         _policy,
-        "roundrobin, session; prefixaware is cache_aware",
+        "roundrobin, session; prefixaware is cache_aware, loadaware production_stack_loadaware",
     ),
     Alias("session_key", "session_headers", PRODUCTION_STACK),
     Alias("retry_max_retries", "max_attempts", VLLM_ROUTER, _attempts, "attempts are retries + 1"),

@@ -195,7 +195,7 @@ PolicyName = Literal[
 
 
 class Routing(_Model):
-    policy: PolicyName = "cache_aware"
+    policy: PolicyName = "predicted_latency"
     """How a replica is chosen: balancer/core/scheduling/README.md has a card for each."""
 
     session_headers: Headers = ("x-session-id", "x-session-affinity")

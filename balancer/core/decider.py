@@ -4,8 +4,9 @@ from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy, failed, succeeded
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.request.parse import read_form, read_request
+from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Charge, Line, Policy
-from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind
+from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind, Usage
 
 
 class Decider:
@@ -13,6 +14,7 @@ class Decider:
         self.fleet = fleet
         self.policy = policy
         self.line = Line(fleet, policy)
+        self.tokens = TokenEstimator()
         self._health = health
         for replica in fleet:
             policy.joined(replica)
@@ -21,7 +23,7 @@ class Decider:
         """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
         if form is not None and form.startswith("multipart/"):
             return read_form(route, body, form)
-        return read_request(route, body, self.policy.reads)
+        return read_request(route, body, self.policy.reads, self.tokens)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         """Where this attempt goes; if the decision says `wait`, it belongs into the line.
@@ -33,6 +35,12 @@ class Decider:
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
         return Charge(request, self.fleet[decision.replica], decision, self.policy, now)
+
+    def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
+        """The attempt is over: its charge is released, and what its answer told is learned."""
+        if usage is not None and charge.ended_at is None:
+            self.tokens.learn(charge.request, usage.prompt_tokens)
+        charge.release(now, usage, output_events=output_events)
 
     def answered(self, replica: ReplicaState) -> bool:
         """Traffic or a probe shows that the replica works. True if its health changed."""

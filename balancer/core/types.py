@@ -4,6 +4,7 @@ Missing is None, never zero: a signal that nobody has sent does not say "idle".
 Times are seconds on one monotonic clock; load is in requests and tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple, NewType
@@ -98,13 +99,16 @@ class RequestView:
 
 
 class Candidate(NamedTuple):
-    """One replica as the policy saw it: the receipt of a decision is a tuple of these, best first."""
+    """One replica as the policy saw it: the receipt of a decision is a sequence of these, best first. `wait_s` is the part
+    of the cost that stands before the request, where the policy counts in seconds.
+    """
 
     replica: ReplicaId
     cost: float
     matched_tokens: int = 0
     in_flight: int = 0
     pending_tokens: int = 0
+    wait_s: float = 0.0
 
 
 class Decision(NamedTuple):
@@ -117,7 +121,7 @@ class Decision(NamedTuple):
     reason: str
     matched_tokens: int = 0
     uncached_tokens: int = 0
-    candidates: tuple[Candidate, ...] = ()
+    candidates: Sequence[Candidate] = ()
     wait: bool = False
     predicted_s: float | None = None
 

@@ -6,15 +6,16 @@ from aiohttp import web
 
 from balancer import __version__
 from balancer.accounting.metrics import Metrics
+from balancer.core.decider import Decider
 from balancer.core.errors import unknown_model
-from balancer.core.fleet.fleet import Fleet
 from balancer.core.types import Health
 from balancer.frontend.responses import json_response
 
 
 class OwnPages:
-    def __init__(self, fleet: Fleet, metrics: Metrics, is_draining: Callable[[], bool]) -> None:
-        self._fleet = fleet
+    def __init__(self, decider: Decider, metrics: Metrics, is_draining: Callable[[], bool]) -> None:
+        self._fleet = decider.fleet
+        self._held = decider.line
         self._metrics = metrics
         self._is_draining = is_draining
         self.public: dict[str, Callable[[web.BaseRequest], web.Response]] = {
@@ -46,8 +47,9 @@ class OwnPages:
         return json_response({"version": __version__})
 
     def load(self, request: web.BaseRequest) -> web.Response:
-        """Requests being served, in the shape of vLLM's page."""
-        return json_response({"server_load": sum(replica.in_flight for replica in self._fleet)})
+        """Requests being served or held, in the shape of vLLM's page."""
+        in_flight = sum(replica.in_flight for replica in self._fleet)
+        return json_response({"server_load": in_flight + len(self._held)})
 
     def metrics(self, request: web.BaseRequest) -> web.Response:
         page, content_type = self._metrics.render(request.headers.get("Accept", ""))

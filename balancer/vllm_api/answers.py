@@ -47,17 +47,23 @@ def read_answer(body: bytes) -> tuple[str | None, Usage | None]:
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """OpenAI's names (prompt_tokens, completion_tokens) or those of Responses and Anthropic (input_tokens, ...)."""
+    """OpenAI's names (prompt_tokens, completion_tokens) or those of Responses and Anthropic (input_tokens, ...).
+
+    Anthropic's input_tokens leave out what was read from the cache, and written to it, where the answer tells these: with
+    --enable-prompt-tokens-details (vLLM 0.32, entrypoints/anthropic/serving.py).
+    """
     if not isinstance(usage, dict):
         return None
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
     output = usage.get("completion_tokens", usage.get("output_tokens", 0))
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-    cached = (
-        details.get("cached_tokens") if isinstance(details, dict) else usage.get("cache_read_input_tokens")
-    )
     if not isinstance(prompt, int):
         return None
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    if isinstance(details, dict):
+        cached = details.get("cached_tokens")
+    else:
+        cached, created = (usage.get(f"cache_{what}_input_tokens") for what in ("read", "creation"))
+        prompt += sum(count for count in (cached, created) if isinstance(count, int))
     return Usage(
         prompt, output if isinstance(output, int) else 0, cached if isinstance(cached, int) else None
     )

@@ -1,7 +1,7 @@
 """Tables out of the rows of a result. Pure.
 
-Figures of several seeds are averaged. A ratio to the best is to the best *other* policy in the cell, oracles aside, so
-it is below 1 where the policy wins. Cells are pooled by geometric means, in three bands of load.
+Figures of several seeds are averaged. A ratio to the best is to the best *other* policy in the cell, oracles and
+ablations aside, so it is below 1 where the policy wins. Cells are pooled by geometric means, in three bands of load.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +25,9 @@ BANDS: dict[str, Callable[[float], bool]] = {
 
 Place = tuple[str, float, str, str]
 """Workload, load, variant, stage."""
+
+Best = Callable[[Iterable[tuple[float, str]]], tuple[float, str]]
+"""min or max."""
 
 
 class Averages:
@@ -53,12 +56,26 @@ class Averages:
         values = [row[name] for row in self._grouped.get(place, {}).get(arm, ()) if row[name] is not None]
         return sum(values) / len(values) if values else None
 
-    def over_best(
-        self, place: Place, arm: str, name: str, best: Callable[[Iterable[float]], float] = min
-    ) -> float | None:
-        others = [other for other in self.arms_at(place) if other != arm and not ARMS[other].pooled]
-        values = [value for other in others if (value := self.figure(place, other, name)) is not None]
-        return ratio(self.figure(place, arm, name), best(values) if values else None)
+    def seeds(self, place: Place, arm: str) -> int:
+        return len(self._grouped.get(place, {}).get(arm, ()))
+
+    def best_other(
+        self, place: Place, arm: str, name: str, best: Best = min, *, ablations: bool = False
+    ) -> tuple[float, str] | None:
+        """Its figure and its name."""
+        others = [
+            other
+            for other in self._grouped.get(place, ())
+            if other != arm and (ARMS[other].is_policy or (ablations and ARMS[other].ablation))
+        ]
+        figures = [
+            (value, other) for other in others if (value := self.figure(place, other, name)) is not None
+        ]
+        return best(figures) if figures else None
+
+    def over_best(self, place: Place, arm: str, name: str, best: Best = min) -> float | None:
+        found = self.best_other(place, arm, name, best)
+        return ratio(self.figure(place, arm, name), found[0] if found else None)
 
     def over_oracle(self, place: Place, arm: str, name: str) -> float | None:
         """None at loads where the oracle is no bound."""
@@ -153,7 +170,7 @@ def pooled(
     arm: str,
     name: str,
     inside: Callable[[float], bool],
-    best: Callable[[Iterable[float]], float] = min,
+    best: Best = min,
 ) -> float | None:
     places = [place for place in averages.places() if inside(place[1])]
     return geometric_mean(averages.over_best(place, arm, name, best) for place in places)

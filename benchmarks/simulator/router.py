@@ -15,7 +15,6 @@ from benchmarks.simulator.replica import SimulatedReplica
 from benchmarks.simulator.request import Request
 from benchmarks.simulator.timeline import Timeline
 
-
 TICK_S = 0.02
 """How often a balancer looks at who waits in it."""
 
@@ -112,6 +111,8 @@ class Router:
         self._release()
 
     def first_token(self, request: Request) -> None:
+        if not request.view.stream:
+            return  # its head comes with its end
         assert request.charge is not None
         assert request.decision is not None
         request.charge.first_token(self._timeline.now)
@@ -128,10 +129,11 @@ class Router:
         assert request.decision is not None
         self._ended(request)
         self.decider.failed(self.decider.fleet[request.decision.replica], "reset", certain=True)
-        if request.first_token_s is not None:
+        if request.view.stream and request.first_token_s is not None:
             self._lose(request, "broken in the middle")
-        else:
-            self._attempt(request)
+            return
+        request.first_token_s = request.cached_tokens = None
+        self._attempt(request)
 
     def _ended(self, request: Request) -> None:
         assert request.charge is not None

@@ -47,8 +47,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The cluster. `profiles` has one entry per replica; `speed_known` is what a policy that is given speeds is told
-    of each, as a factor of the truth.
+    """The cluster. `profiles` has one entry per replica; `told_speed` is by what a policy's prior of their speeds is
+    wrong. Where clients do not stream, a balancer hears of no first token.
     """
 
     profiles: tuple[Profile, ...]
@@ -56,7 +56,8 @@ class Setting:
     sample_every_s: float = 1.0
     sample_delay_s: float = 0.0
     capacity_factor: float = 1.0
-    speed_known: float = 1.0
+    told_speed: float = 1.0
+    streaming: bool = True
     faults: tuple[Fault, ...] = ()
 
 
@@ -95,6 +96,7 @@ class _Simulation:
             raise ValueError(f"{arm.name}: expected no faults: its replicas share one KV cache")
         self._traffic = traffic
         self._arm = arm
+        self._streaming = setting.streaming
         self._timeline = Timeline()
         self._numbers = count()
         self._run = Run()
@@ -119,14 +121,10 @@ class _Simulation:
             in_order[number].up = False
         for fault in setting.faults:
             self._timeline.at(fault.at_s, self._happen, (in_order[fault.replica], fault))
-        known = {
-            replica_id: at_speed(profile, setting.speed_known)
-            for replica_id, profile in self._profiles.items()
-        }
         rng = Random(seed)
         self._routers = [
             Router(
-                self._decider(Surroundings(self._replicas, known, rng.random)),
+                self._decider(Surroundings(self._replicas, rng.random, setting.told_speed)),
                 self._replicas,
                 self._timeline,
                 sample_every_s=setting.sample_every_s,
@@ -179,7 +177,7 @@ class _Simulation:
         turn = session.turns[place]
         view = RequestView(
             RouteKind.CHAT,
-            stream=True,
+            stream=self._streaming,
             block_keys=session.prompt_keys(turn),
             prompt_tokens=turn.prompt_tokens,
             session=session.user if self._arm.session_header else None,

@@ -48,23 +48,25 @@ class Suite:
         ]
 
 
-_ALL = (
+_QUICK = (
     "round_robin",
     "least_requests",
-    "power_of_two",
     "session",
     "cache_aware",
+    "sglang_cache_aware",
+    "llm_d_322",
+    "lmetric",
+    "preble_e2",
     "predicted_latency",
     ORACLE.name,
 )
-_PEERS = (
+_MORE = (
+    "random",
+    "power_of_two",
     "prefix_hash",
-    "sglang_cache_aware",
-    "llm_d_322",
+    "llm_d_111",
     "llm_d_sticky",
     "dynamo_cost",
-    "preble_e2",
-    "lmetric",
     "lmetric_np",
     "production_stack_loadaware",
 )
@@ -78,21 +80,21 @@ SUITES = {
             "quick",
             "the five main workloads near their capacity, one seed",
             tuple((workload, max(x for x in workload.loads if x <= 0.9), "") for workload in MAIN),
-            _ALL,
+            _QUICK,
             (1,),
         ),
         Suite(
             "policies",
             "the five main workloads at all their loads",
             tuple((workload, load, "") for workload in MAIN for load in workload.loads),
-            (*_ALL, *_PEERS),
+            (*_QUICK, *_MORE),
             (1, 2),
         ),
         Suite(
             "others",
             "workloads that no constant was chosen on",
             tuple((workload, load, "") for workload in OTHERS for load in workload.loads),
-            _ALL,
+            _QUICK,
             (1, 2),
         ),
         Suite(

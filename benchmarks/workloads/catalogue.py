@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.workloads import conversations, groups, others, templates, traces
+from benchmarks.workloads import conversations, groups, others, scenarios, templates, traces
 from benchmarks.workloads.traffic import Build, Traffic
 
 Make = Callable[[Random, float, int], Traffic]
@@ -53,6 +53,8 @@ OTHERS = (
     Workload("long_code", _70B, 0.031, (0.9,), _steady(others.long_code, 300, 120)),
     Workload("sub_agents", _70B, 0.15, (0.9,), _steady(others.sub_agents, 240, 100)),
     Workload("batch_beside_chat", _8B, 3.7, (0.9,), _steady(others.batch_beside_chat, 200, 80)),
+    Workload("llm_d_a", _32B, 1.28, (0.9,), _steady(scenarios.scenario_a, 240, 120)),
+    Workload("llm_d_b", _32B, 2.3, (0.9,), _steady(scenarios.scenario_b, 200, 80)),
     Workload("all_identical", _32B, 21.4, (0.9,), _steady(others.all_identical, 100, 40)),
     Workload("all_unique", _32B, 4.6, (0.9,), _steady(others.all_unique, 120, 40)),
 )

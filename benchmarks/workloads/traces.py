@@ -19,6 +19,8 @@ ROW_BLOCK_TOKENS = 512
 MOST_PROMPT_TOKENS = 120_000
 MOST_OUTPUT_TOKENS = 4_000
 _KEYS_PER_ROW_BLOCK = ROW_BLOCK_TOKENS // BLOCK_TOKENS
+_OWN_KEYS = 1 << 48
+"""Keys from here on are of the tokens behind a row's last whole block, which no other row has."""
 
 
 class Row(NamedTuple):
@@ -62,7 +64,7 @@ def _session(number: int, row: Row, arrival_s: float) -> Session:
         for part in range(_KEYS_PER_ROW_BLOCK)
     )
     rest = row.prompt_tokens // BLOCK_TOKENS - len(keys)
-    own = tuple(-1 - number * _KEYS_PER_ROW_BLOCK - part for part in range(rest))
+    own = tuple(_OWN_KEYS + number * _KEYS_PER_ROW_BLOCK + part for part in range(rest))
     user = f"user {row.blocks[min(1, len(row.blocks) - 1)]}"
     return Session(arrival_s, user, keys + own, (Turn(row.prompt_tokens, row.output_tokens),))
 

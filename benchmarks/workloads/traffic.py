@@ -109,6 +109,17 @@ def bursty(arrivals: Iterable[float], *, period_s: float, factor: float, share: 
     return warped
 
 
+def rising(arrivals: Iterable[float], *, end_s: float, first: float) -> list[float]:
+    """The same arrivals until `end_s`, at a rate that grows evenly from `first` of its last value: time is warped."""
+    if not 0 < first < 1:
+        raise ValueError(f"first: expected more than 0 and less than 1, got {first}")
+    slope = (1 - first) / 2
+    return [
+        end_s * (sqrt(first * first + 4 * slope * (first + slope) * arrival / end_s) - first) / (2 * slope)
+        for arrival in arrivals
+    ]
+
+
 def lognormal(rng: Random, mean: float, variation: float, least: int, most: int) -> int:
     """A length: lognormal with this mean and coefficient of variation, cut to the range."""
     variance = log(1 + variation * variation)

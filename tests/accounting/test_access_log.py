@@ -13,7 +13,8 @@ from balancer.vllm_api.answers import Usage
 from tests.fakes.balancer import cluster
 from tests.fakes.client import chat, stream
 from tests.fakes.loops import async_test, on_both_loops, until
-from tests.fakes.replica import silent
+from tests.fakes.policies import hold
+from tests.fakes.replica import answer, silent
 
 
 def lines(caplog):
@@ -27,7 +28,7 @@ def _heard(caplog):
 
 @on_both_loops
 async def test_a_streamed_answer(caplog):
-    async with cluster(access_log=True) as (front, _):
+    async with cluster(access_log=True, policy="cache_aware") as (front, _):
         await front.ask(
             stream("secret words"), headers={"X-Request-Id": "id-1", "Authorization": "Bearer k3y"}
         )
@@ -49,6 +50,28 @@ async def test_a_streamed_answer(caplog):
         }
         assert "secret" not in line
         assert "k3y" not in line
+
+
+@async_test
+async def test_what_was_expected_and_how_long_it_was_held(caplog):
+    async with cluster(access_log=True) as (front, (replica,)):
+        hold(front)
+        asked = []
+        replica.on_post = lambda connection, request: asked.append((connection, request))
+        clients = [await front.client() for _ in range(2)]
+        for client in clients:
+            client.send(stream())
+        await until(lambda: asked and len(front.balancer.decider.line) == 1)
+        replica.on_post = answer
+        answer(*asked[0])
+        for client in clients:
+            assert (await client.read()).complete
+        await until(lambda: len(lines(caplog)) == 2)
+        first, held = map(json.loads, lines(caplog))
+        assert "waited_s" not in first
+        assert 0 < held["waited_s"] <= held["ttft_s"]
+        assert (first["reason"], held["reason"]) == ("free", "freed")
+        assert first["predicted_ttft_s"] == held["predicted_ttft_s"] == 0.25
 
 
 @async_test

@@ -66,6 +66,38 @@ def test_a_request_is_counted_once(metrics):
     assert value(page, "balancer_request_duration_seconds_sum", model_name="m") == 2
 
 
+def test_what_was_expected_of_a_replica_is_compared_with_what_came(metrics):
+    expected = {"replica": "r0", "sent_at": 10.0, "predicted_ttft_s": 0.5}
+    metrics.add(record(**expected, token_at=10.7, usage=Usage(100, 2, 30), matched_tokens=64))
+    metrics.add(record(**expected, token_at=10.4, usage=Usage(100, 2, 0), matched_tokens=64))
+    metrics.add(
+        record(**expected, usage=Usage(100, 2), matched_tokens=64)
+    )  # no stream, and no cached tokens told
+    metrics.add(record(replica="r0", token_at=10.7))
+    metrics.add(record(**expected, token_at=19.0, status=499))
+    page, _ = metrics.render("")
+    error = "balancer_ttft_prediction_error_seconds"
+    assert value(page, f"{error}_count", replica="r0") == 2
+    assert value(page, f"{error}_sum", replica="r0") == pytest.approx(0.2 + 0.1)
+    assert value(page, "balancer_predicted_hit_tokens_total", replica="r0") == 128
+    assert value(page, "balancer_actual_hit_tokens_total", replica="r0") == 30
+    assert value(page, f"{error}_count", replica="r1") is None
+
+
+def test_only_those_who_were_held_have_a_time_of_it(fleet):
+    held = ["somebody"]
+    metrics = Metrics(fleet, "predicted_latency", held)
+    metrics.add(record())
+    metrics.add(record(waited_s=0.3))
+    metrics.add(record(waited_s=2.0, status=499))
+    page, _ = metrics.render("")
+    assert value(page, "balancer_held_seconds_count") == 2
+    assert value(page, "balancer_held_seconds_sum") == pytest.approx(2.3)
+    assert value(page, "balancer_held_requests") == 1
+    held.clear()
+    assert value(metrics.render("")[0], "balancer_held_requests") == 0
+
+
 def test_clients_cannot_make_up_labels(metrics):
     for number in range(100):
         metrics.add(record(model=f"made-up-{number}", status=404))

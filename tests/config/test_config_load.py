@@ -374,7 +374,10 @@ def test_aliases_stand_wherever_the_setting_may(alias, tmp_path):
 def test_values_of_other_routers():
     assert load(REPLICAS | {"policy": "consistent_hash"}, {}).settings.policy == "session"
     mistake = only(told(REPLICAS | {"routing_logic": "kvaware"}))
-    assert "expected roundrobin, session, prefixaware, or one of ours as `policy`, given 'kvaware'" in mistake
+    assert (
+        "expected roundrobin, session, prefixaware, loadaware, or one of ours as `policy`, given 'kvaware'"
+        in mistake
+    )
 
 
 def test_an_alias_and_its_setting_must_agree():

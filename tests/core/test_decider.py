@@ -5,7 +5,7 @@ from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling import CacheAware, RoundRobin
-from balancer.core.types import Health, RouteKind
+from balancer.core.types import Health, RouteKind, Usage
 from tests.core.states import replicas, request, sample
 
 
@@ -28,18 +28,18 @@ KEYS = (1, 2, 3)
 
 def warmed():
     made, fleet = decider(1)
-    made.dispatch(request(*KEYS), decide(made, *KEYS)).release()
+    made.dispatch(request(*KEYS), decide(made, *KEYS), 0.0).release(1.0)
     assert held(made, KEYS) == {"r0": 192}
     return made, fleet[0]
 
 
 def test_an_attempt_is_charged_until_it_is_released():
     made, fleet = decider(1)
-    charge = made.dispatch(request(*KEYS), decide(made, *KEYS))
+    charge = made.dispatch(request(*KEYS), decide(made, *KEYS), 0.0)
     assert (fleet[0].in_flight, fleet[0].pending_tokens) == (1, 192)
-    charge.first_token()
+    charge.first_token(1.0)
     assert (fleet[0].in_flight, fleet[0].pending_tokens) == (1, 0)
-    charge.release()
+    charge.release(2.0)
     assert (fleet[0].in_flight, fleet[0].pending_tokens) == (0, 0)
 
 
@@ -122,3 +122,29 @@ def test_a_form_is_read_as_a_form():
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--b--\r\n'
     assert made.understand(RouteKind.AUDIO, body, "multipart/form-data; boundary=b").model == "whisper"
     assert made.understand(RouteKind.AUDIO, CHAT_BODY, "application/json").model == "m"
+
+
+def understood(made, body=CHAT_BODY):
+    return made.understand(RouteKind.CHAT, body, None)
+
+
+def test_answers_teach_how_many_bytes_a_token_has():
+    made, _ = decider()
+    untaught = understood(made).prompt_tokens
+    for number in range(100):
+        view = understood(made)
+        charge = made.dispatch(view, made.decide(view, frozenset(), number), number)
+        made.ended(charge, number, Usage(view.prompt_bytes // 2, 1), output_events=1)
+        made.ended(charge, number, Usage(view.prompt_bytes * 2, 1))  # once is enough
+    taught = understood(made)
+    assert taught.prompt_tokens == pytest.approx(taught.prompt_bytes / 2, rel=0.05)
+    assert untaught == pytest.approx(taught.prompt_bytes / 4, rel=0.05)
+    assert understood(made, CHAT_BODY.replace(b'"m"', b'"n"')).prompt_tokens == untaught
+
+
+def test_an_answer_that_tells_nothing_teaches_nothing():
+    made, fleet = decider()
+    view = understood(made)
+    made.ended(made.dispatch(view, made.decide(view, frozenset(), 0.0), 0.0), 1.0, None)
+    assert understood(made).prompt_tokens == view.prompt_tokens
+    assert [state.in_flight for state in fleet] == [0, 0]

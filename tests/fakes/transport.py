@@ -106,7 +106,7 @@ class Bench:
         self.connection.first_byte_timeout_s = first_byte_timeout_s
         self.connection.idle_timeout_s = idle_timeout_s
         self.connection.connection_made(cast("asyncio.Transport", self.upstream))
-        self.tokens = 0
+        self.tokens = 0  # how often it was told of a first one
 
     def ask(
         self, *, http11: bool = True, keep_alive: bool = True, body: bytes = b""
@@ -130,7 +130,7 @@ class Bench:
         """The replica closes: FIN, or with an error RST."""
         self.connection.connection_lost(error)
 
-    def _on_token(self) -> None:
+    def _on_token(self, at_s: float) -> None:
         self.tokens += 1
 
 

@@ -36,7 +36,7 @@ class Upstream:
         """One exchange, on an idle connection if there is one."""
         connection = connection or self.pool.take() or await self.pool.connect()
         side = ClientSide(cast("asyncio.Transport", Transport()), asyncio.Event().wait, True, True)
-        exchange = Exchange(side, asyncio.get_running_loop(), lambda: None)
+        exchange = Exchange(side, asyncio.get_running_loop(), lambda at_s: None)
         connection.send(b"POST /x HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", exchange)
         assert await exchange.waiting() is Signal.ENDED
         return exchange, connection

@@ -1,17 +1,17 @@
 """How fast a replica is, learned from the answers that it gives.
 
-    TTFT          = request + K * step + prefill * P + attention * A          K = 1 + P / BUDGET_TOKENS steps
-    time per token = step + prefill * P / N + attention * A / N               N tokens after the first
-    step          = base + sequence * n + context * c
+    TTFT           = request + K * step + prefill * P + attention * A          K = 1 + P / BUDGET_TOKENS steps
+    time per token = step + prefill * P / N + attention * A / N                N tokens after the first
+    step           = base + sequence * n + context * c
 
-P: uncached prompt tokens whose prefill was finished in that time (this request's and others'), A: the sum of uncached *
-context over them, n and c: sequences that decoded, and their context tokens, on average over that time. The six
-coefficients are one non-negative least-squares problem in relative errors, with exponential forgetting: what is older than
-MEMORY_S counts little, so a GPU that throttles is followed within a minute. The last solution is the prior of
-the next: what the traffic doesn't show keeps its value. Errors beyond some times the usual count less (Huber 1964).
+P: prompt tokens that were prefilled in that time (this request's and others'), A: the sum of these * their context, n
+and c: sequences that decoded and their context tokens, on average over that time. The six coefficients are one
+non-negative least-squares problem in relative errors, with exponential forgetting: what is older than MEMORY_S
+counts little, so a GPU that throttles is followed within a minute. The prior of each solution lies between the
+last one and the mean of the model's other replicas: what the traffic does not show keeps its value, and a replica that
+is new begins as its siblings are. Errors beyond some times the usual count less (Huber 1964).
 """
 
-from dataclasses import dataclass, field
 from math import exp
 from typing import NamedTuple
 
@@ -20,11 +20,16 @@ BUDGET_TOKENS = 8192
 
 MEMORY_S = 20.0
 SOLVE_EVERY_S = 0.5
+EAGER_SAMPLES = 20
+"""The first samples are solved for at once."""
 SAMPLE_WEIGHT = 25.0
-"""A sample is trusted to 20 %, as against the prior's 100 %."""
+"""A sample is trusted to 20 %, against 100 % of the prior."""
+LONG_ANSWER_TOKENS = 32
+"""The mean time per token of a shorter answer is less certain."""
 OUTLIER = 2.5
 SWEEPS = 6
-SIZE = 6
+PULL = 0.3
+"""How far a replica's prior is drawn to the mean of its siblings."""
 
 
 class Coefficients(NamedTuple):
@@ -39,21 +44,54 @@ class Coefficients(NamedTuple):
     context: float = 30e-9
     request: float = 8e-3
 
+    def step_s(self, sequences: float, context_tokens: float) -> float:
+        """Seconds of one step in which these decode."""
+        return self.base + self.sequence * sequences + self.context * context_tokens
+
 
 PRIOR = Coefficients()
 """Between an 8B model on one H100 and a 70B on four (profiles and sources: balancer/embedded/engine/profiles.py)."""
 
+_SIZE = len(PRIOR)
 
-@dataclass(slots=True)
+
+class Siblings:
+    """The replicas of one model: the mean of their coefficients."""
+
+    def __init__(self, prior: Coefficients) -> None:
+        self._prior = prior
+        self._sums = [0.0] * _SIZE
+        self._count = 0
+
+    def mean(self) -> Coefficients:
+        if not self._count:
+            return self._prior
+        return Coefficients(*(total / self._count for total in self._sums))
+
+    def replace(self, old: Coefficients | None, new: Coefficients | None) -> None:
+        """A replica's coefficients changed; None: it was not among them, or is no longer."""
+        for i in range(_SIZE):
+            self._sums[i] += (new[i] if new else 0.0) - (old[i] if old else 0.0)
+        self._count += (new is not None) - (old is not None)
+
+
 class Speed:
-    now: Coefficients = PRIOR
-    samples: int = 0
-    error: float = 1.0
-    """Running mean of the relative error of TTFT and time per token as they were predicted."""
-    _last_s: float = 0.0
-    _solved_s: float = float("-inf")
-    _matrix: list[list[float]] = field(default_factory=lambda: [[0.0] * SIZE for _ in range(SIZE)], repr=False)
-    _vector: list[float] = field(default_factory=lambda: [0.0] * SIZE, repr=False)
+    """`now` is what is believed; `error` the running mean of the relative error of what was predicted by it."""
+
+    __slots__ = ("_last_s", "_matrix", "_siblings", "_solved_s", "_vector", "error", "now", "samples")
+
+    def __init__(self, siblings: Siblings) -> None:
+        self.now = siblings.mean()
+        self.samples = 0
+        self.error = 1.0
+        self._siblings = siblings
+        self._last_s = 0.0
+        self._solved_s = float("-inf")
+        self._matrix = [[0.0] * _SIZE for _ in range(_SIZE)]
+        self._vector = [0.0] * _SIZE
+
+    def __repr__(self) -> str:
+        return f"<Speed {1 / self.now.prefill:.0f} prompt tokens/s, {self.samples} samples, error {self.error:.0%}>"
 
     def saw_first_token(
         self, seconds: float, prefilled: float, attention: float, sequences: float, context: float, now: float
@@ -73,11 +111,31 @@ class Speed:
     ) -> None:
         """`tokens` came in `seconds` after the first one."""
         row = (1.0, prefilled / tokens, attention / tokens, sequences, context, 0.0)
-        self._add(row, seconds / tokens, min(1.0, tokens / 32), now)
+        self._add(row, seconds / tokens, min(1.0, tokens / LONG_ANSWER_TOKENS), now)
+
+    def saw_answer(
+        self,
+        seconds: float,
+        tokens: int,
+        prefilled: float,
+        attention: float,
+        sequences: float,
+        context: float,
+        now: float,
+    ) -> None:
+        """A whole answer of `tokens` that did not stream took `seconds`."""
+        steps = prefilled / BUDGET_TOKENS + tokens
+        self._add((steps, prefilled, attention, steps * sequences, steps * context, 1.0), seconds, 1.0, now)
+
+    def leave(self) -> None:
+        """The replica is gone."""
+        if self.samples:
+            self._siblings.replace(self.now, None)
 
     def _add(self, row: tuple[float, ...], seconds: float, weight: float, now: float) -> None:
         expected = sum(map(float.__mul__, row, self.now))
         missed = abs(seconds - expected) / max(expected, 1e-6)
+        first = not self.samples
         self.samples += 1
         self.error += max(0.05, 1 / self.samples) * (min(missed, 10.0) - self.error)
         weight *= SAMPLE_WEIGHT * min(1.0, OUTLIER * max(self.error, 0.05) / max(missed, 1e-9))
@@ -90,21 +148,23 @@ class Speed:
             for j, y in enumerate(row):
                 line[j] = line[j] * kept + scaled * y
             self._vector[i] = self._vector[i] * kept + scaled * seconds
-        if now - self._solved_s >= SOLVE_EVERY_S or self.samples <= 20:
+        if now - self._solved_s >= SOLVE_EVERY_S or self.samples <= EAGER_SAMPLES:
             self._solved_s = now
-            self._solve()
+            before = None if first else self.now
+            self.now = self._solved()
+            self._siblings.replace(before, self.now)
 
-    def _solve(self) -> None:
-        """Coordinate descent from the last solution, which is also the prior, to within a relative 100 %."""
-        before = self.now
-        found = list(before)
-        trust = [1 / max(x, 0.01 * p) ** 2 for x, p in zip(before, PRIOR, strict=True)]
+    def _solved(self) -> Coefficients:
+        """Coordinate descent from the prior."""
+        prior = [own + PULL * (mean - own) for own, mean in zip(self.now, self._siblings.mean(), strict=True)]
+        found = list(prior)
+        trust = [1 / max(x, 0.01 * usual) ** 2 for x, usual in zip(prior, PRIOR, strict=True)]
         for _ in range(SWEEPS):
-            for i in range(SIZE):
+            for i in range(_SIZE):
                 line = self._matrix[i]
-                rest = self._vector[i] + trust[i] * before[i]
-                for j in range(SIZE):
+                rest = self._vector[i] + trust[i] * prior[i]
+                for j in range(_SIZE):
                     if j != i:
                         rest -= line[j] * found[j]
                 found[i] = max(rest / (line[i] + trust[i]), 1e-3 * PRIOR[i])
-        self.now = Coefficients(*found)
+        return Coefficients(*found)

@@ -15,6 +15,7 @@ from balancer.core.prefix.share import Share
 from balancer.core.prefix.table import SHARD_SHIFT, Table
 from balancer.core.types import BlockKey
 
+
 class PrefixIndex:
     """Replicas are slots (small integers, reused after `release`)."""
 
@@ -64,7 +65,9 @@ class PrefixIndex:
         return self._shares[slot].held
 
     def last_used(self, slot: int, key: BlockKey) -> float | None:
-        """When the replica was last sent a prompt with this block; None if it does not hold it."""
+        """When the replica was last sent a prompt with this block; None if it does not hold it, or if no prompt of its has
+        ended or left another one there: what follows such a block is not looked at, and may have been used since.
+        """
         return self._shares[slot].last_used(key)
 
     def oldest_age(self, slot: int, now: float) -> float | None:

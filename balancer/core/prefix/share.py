@@ -29,9 +29,6 @@ class Chains:
         self.stamps: deque[float] = deque()
         self.packed: deque[bytes] = deque()
 
-    def __len__(self) -> int:
-        return len(self.stamps)
-
     def append(self, stamp: float, chain: Sequence[BlockKey]) -> None:
         self.stamps.append(stamp)
         self.packed.append(array("Q", chain).tobytes())
@@ -87,7 +84,7 @@ class Share:
         """Forget so many blocks, or all there are. Returns them in the order in which they went."""
         gone: list[BlockKey] = []
         while len(gone) < blocks and self.oldest is not None:
-            chains = self._swept or self._queue
+            chains = self._swept if self._swept.stamps else self._queue
             chain = chains.first()
             own = self._own(chain, self.oldest, blocks - len(gone))
             going = chain[len(chain) - own :].tolist()
@@ -118,7 +115,7 @@ class Share:
 
     def _settle(self) -> None:
         """Drop the first chains for as long as they own nothing."""
-        while chains := self._swept or self._queue:
+        while (chains := self._swept if self._swept.stamps else self._queue).stamps:
             stamp, chain = chains.stamps[0], chains.first()
             if self._own(chain, stamp, 1):
                 self.oldest = stamp
@@ -129,7 +126,7 @@ class Share:
 
     def _sweep(self, blocks: int) -> None:
         """Cut the next chains, of about so many blocks in all, down to what they own."""
-        while blocks > 0 and self._queue:
+        while blocks > 0 and self._queue.stamps:
             stamp, chain = self._queue.stamps[0], self._queue.first()
             own = self._own(chain, stamp, len(chain))
             if own:
@@ -137,5 +134,5 @@ class Share:
             self._queue.popleft()
             self._queued -= len(chain) - own
             blocks -= len(chain)
-        if not self._queue:
+        if not self._queue.stamps:
             self._swept, self._queue = self._queue, self._swept

@@ -11,8 +11,8 @@ from balancer.core.types import BlockKey
 
 V = TypeVar("V")
 
-SHARDS = 1024
-SHARD_SHIFT = 54
+SHARDS = 256
+SHARD_SHIFT = 56
 """Keys have 64 bits: `shards[key >> SHARD_SHIFT]` is where one belongs."""
 
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling.indexed import BLOCK_TOKENS, Indexed
+from balancer.core.scheduling.indexed import Indexed, matched_tokens
 from balancer.core.types import Candidate, Decision, RequestView
 
 SEQUENCE_TOKENS = 32
@@ -40,7 +40,7 @@ class CacheAware(Indexed):
         best = None
         chosen = replicas[0]
         for replica in replicas:
-            hit = min(matched.get(replica.slot, 0) * BLOCK_TOKENS, request.prompt_tokens)
+            hit = matched_tokens(request, matched.get(replica.slot, 0))
             uncached = request.prompt_tokens - hit
             load = replica.load(now)
             cost = replica.pending_tokens + uncached * (1 + INFLICTED * load) + SEQUENCE_TOKENS * load

@@ -1,405 +1,312 @@
-"""predicted_latency: the replica that answers soonest, in seconds, and no sooner than it helps.
+"""predicted_latency, the default: the replica where the request costs least time, its own and that of the others.
 
-draft
+    cost_i = wait_i + f * work_i + step_i + out * per_output_i + harm_i * prefill_i                       [seconds]
+
+    wait_i        what is before it: prompt tokens sent to i and not yet at their first token, less what was worked off
+                  since the last one; and the work of those that wait here for i and would go first
+    work_i        its own prefill, for the tokens that i does not hold: prefill_i of them, and attention over their context
+    f             1 + lambda * min_j wait_j: with a backlog everywhere, each second of work delays all that arrive
+                  meanwhile (lambda: arrivals a second and replica)
+    step_i        one decode step there now
+    per_output_i  a token of its answer: DECODE of a step, and its share of waiting for KV-cache memory and a seat
+    harm_i        INFLICTED a stream that stalls meanwhile, and what is evicted: EVICTED * the chance that a block as old
+                  as the next one to go is used again
+
+Speeds are learned per replica (core/fleet/speed.py), so costs are seconds on any mix of hardware. The replicas within
+HOME of the least cost that hold as much of the prompt are a tie, which goes to the conversation's home by rendezvous
+hashing: a second balancer, or this one restarted, sends it to the same place.
+
+Late binding: while the best replica has OPEN_S of backlog, or no memory or seat, the request waits in the balancer,
+where its place can still change. A replica that opens gets, of those placed there, the one with the least work, less AGEING
+of the time it has waited, so that none starves.
+
+It grew out of PLR and PLR-Q of our own simulations; what each part is good for is in README.md beside this file.
 """
 
-import os
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import exp, log1p
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from math import exp
+from typing import ClassVar, overload
 
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.fleet.speed import BUDGET_TOKENS, PRIOR, Coefficients, Speed
+from balancer.core.fleet.speed import PRIOR, Coefficients, Siblings, Speed
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.indexed import BLOCK_TOKENS, Indexed
+from balancer.core.scheduling.indexed import Indexed, block_tokens, matched_blocks
+from balancer.core.scheduling.lane import Lane
 from balancer.core.scheduling.line import Waiting
-from balancer.core.types import Candidate, Decision, EngineSample, RequestView
+from balancer.core.scheduling.outputs import OutputLengths
+from balancer.core.scheduling.rendezvous import rendezvous
+from balancer.core.scheduling.session import session_key
+from balancer.core.types import Candidate, Decision, ReplicaId, RequestView
 
-E = lambda n, d: float(os.environ.get(n, d))
-MOST_SEQUENCES = 256
-INFLICTED = E("INFL", 0.05)
-DECODE = E("DECODE", 0.04)
-DECAY = 0.8
-FLOOR = 0.05
+OPEN_S = 0.5
+"""More backlog than this on a replica keeps no step of it fuller."""
+AGEING = 0.15
+"""Seconds of work that a second of waiting makes up for."""
 MOST_CONGESTION = 20.0
 RATE_WINDOW_S = 10.0
-FIRST_OUTPUT_TOKENS = 256.0
-SPREAD = E("SPREAD", 0.05)
-KVW = E("KVW", 1)
-KVHOLD = E("KVHOLD", 1)
-OPEN_S = E("OPEN", 0.5)
-AGEING = E("AGEING", 0.15)
-REPLACE_S = E("REPLACE", 1.0)
-SATURATION = E("SAT", 1.0)
-HOLD = E("HOLD", 1)
-SEAT = E("SEAT", 3)
-EVICT = E("EVICT", 2)
+EVICTED = 2.0
+REUSE_SPAN = 3.0
+"""The chance of being used again falls to 1/e after so many times the usual time between two uses."""
+FIRST_REUSE_S = 10.0
+HOME = 0.1
+REPLACED_S = 1.0
+"""A request that waits is placed anew after so long,"""
+IDLE_REPLACED_S = 0.1
+"""or after so long, when a replica stands open that nobody waits for;"""
+MOST_REPLACED = 16
+"""so many at once."""
+
+Row = tuple[float, Lane, int, float]
+"""cost, replica, matched tokens, wait"""
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One replica as this policy sees it."""
+class Candidates(Sequence[Candidate]):
+    """The receipt, best first. Written out when it is read, since most never are."""
 
-    replica: ReplicaState
-    speed: Speed
-    head_since_s: float = 0.0
-    decoding: int = 0
-    prompt_tokens: int = 0  # of all in flight
-    capacity_tokens: int | None = None
-    footprint: float = 0.0
-    held_share: float = 1.0
-    sample: EngineSample | None = None
-    context_tokens: float = 0.0  # of those that decode
-    at_s: float = 0.0
-    sequence_seconds: float = 0.0
-    context_seconds: float = 0.0
-    prefilled_tokens: float = 0.0
-    attention: float = 0.0
-    silent: deque[tuple[float, Charge]] = field(default_factory=deque)
-    queue: dict[Charge, None] = field(default_factory=dict)
-    waiting: dict[Waiting, None] = field(default_factory=dict)
-    waiting_tokens: list[int] = field(default_factory=lambda: [0] * 24)
+    __slots__ = ("_counts", "_rows")
 
-    def backlog(self, now: float) -> float:
-        pending = self.replica.pending_tokens
-        if pending <= 0:
-            return 0.0
-        worked_off = (now - self.head_since_s) * DECAY / self.speed.now.prefill
-        head = next(iter(self.queue)).uncached_tokens if self.queue else pending
-        return pending - min(worked_off, (1 - FLOOR) * head)
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+        self._counts = [(row[1].replica.in_flight, row[1].replica.pending_tokens) for row in rows]
 
-    def step_s(self) -> float:
-        c = self.speed.now
-        return c.base + c.sequence * self.replica.in_flight + c.context * self.prompt_tokens
+    def __len__(self) -> int:
+        return len(self._rows)
 
-    def overcommitted(self, tokens: float) -> float:
-        """How far the KV cache would be over its capacity, as a share of that."""
-        if self.capacity_tokens is None:
-            return -1.0
-        sample = self.replica.sample
-        if sample is not self.sample:
-            self.sample = sample
-            if sample is not None and sample.kv_usage is not None and self.footprint > 0:
-                seen = min(1.0, sample.kv_usage * self.capacity_tokens / self.footprint)
-                self.held_share += 0.3 * (seen - self.held_share)
-        return self.held_share * (self.footprint + tokens) / self.capacity_tokens - 1
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._written())
 
-    def memory_wait_s(self, tokens: float, output_tokens: float) -> float:
-        """How long memory for so many tokens is waited for: what is lacking over what running requests give back."""
-        over = self.overcommitted(tokens)
-        if over < -8 * SPREAD or self.capacity_tokens is None:
-            return 0.0
-        lacking = SPREAD * self.capacity_tokens * log1p(exp(min(over / SPREAD, 50.0)))
-        return lacking * output_tokens * self.step_s() / max(self.footprint * self.held_share, 1.0)
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | Sequence[Candidate]:
+        return self._written()[index]
 
-    def seat_wait_s(self, output_tokens: float) -> float:
-        n = self.replica.in_flight
-        over = ((n + 1) / MOST_SEQUENCES - 1) / SPREAD
-        if over < -8:
-            return 0.0
-        lacking = SPREAD * MOST_SEQUENCES * log1p(exp(min(over, 50.0)))
-        return lacking * output_tokens * self.step_s() / max(n, 1)
-
-    def tick(self, now: float) -> None:
-        passed = now - self.at_s
-        self.at_s = now
-        self.sequence_seconds += self.decoding * passed
-        self.context_seconds += self.context_tokens * passed
-
-
-@dataclass(slots=True)
-class Marks:
-    """Where the lane's sums stood when the attempt was sent, and at its first token."""
-
-    at_s: float
-    sequence_seconds: float
-    context_seconds: float
-    prefilled_tokens: float
-    attention: float
-    ahead_tokens: float = 0.0
-    footprint: float = 0.0
-
-
-def _marks(lane: Lane, now: float, ahead_tokens: float = 0.0) -> Marks:
-    return Marks(
-        now, lane.sequence_seconds, lane.context_seconds, lane.prefilled_tokens, lane.attention, ahead_tokens
-    )
+    def _written(self) -> list[Candidate]:
+        return sorted(
+            (
+                Candidate(lane.replica.id, cost, matched, in_flight, pending, wait_s)
+                for (cost, lane, matched, wait_s), (in_flight, pending) in zip(
+                    self._rows, self._counts, strict=True
+                )
+            ),
+            key=lambda candidate: candidate.cost,
+        )
 
 
 class PredictedLatency(Indexed):
     name: ClassVar[str] = "predicted_latency"
 
-    def __init__(self, index: PrefixIndex) -> None:
+    def __init__(self, index: PrefixIndex, prior: Coefficients = PRIOR) -> None:
         super().__init__(index)
-        self._lanes: dict[int, Lane] = {}
+        self._prior = prior
+        self._lanes: dict[int, Lane] = {}  # by slot
+        self._lane_of: dict[ReplicaId, Lane] = {}
+        self._siblings: dict[frozenset[str] | None, Siblings] = {}
+        self._outputs = OutputLengths()
         self._turn = 0
-        self._output_tokens = FIRST_OUTPUT_TOKENS
-        self._outputs = 0
-        self._gap_s = 10.0
         self._arrivals_per_s = 0.0
         self._arrived_s = 0.0
-        self._marks: dict[Charge, Marks] = {}
+        self._reuse_s = FIRST_REUSE_S
 
     # -- choosing
 
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
-        self._arrived(now)
+        self._arrivals_per_s *= exp((self._arrived_s - now) / RATE_WINDOW_S)
+        self._arrivals_per_s += 1 / RATE_WINDOW_S
+        self._arrived_s = now
         return self._choose(request, replicas, now, None)
 
     def _choose(
         self, request: RequestView, replicas: Sequence[ReplicaState], now: float, waiting: Waiting | None
     ) -> Decision:
+        lanes = self._lanes
+        prompt_tokens, per_block = request.prompt_tokens, block_tokens(request)
+        output_tokens = self._outputs.expected(request)
         matched = self._index.match(request.block_keys)
-        bases, congestion = self._price(request, replicas, now)
-        candidates = []
-        best = None
-        chosen = replicas[0]
-        for replica, base in zip(replicas, bases, strict=True):
-            hit = self._hit(matched, request, replica)
-            cost = base + self._work_s(request.prompt_tokens - hit, replica, congestion)
-            lane = self._lanes[replica.slot]
-            if EVICT:
-                age = self._index.oldest_age(replica.slot, now)
-                if age is not None:
-                    cost += EVICT * exp(-age / self._gap_s) * (request.prompt_tokens - hit) * lane.speed.now.prefill
+        waits = []
+        least_s = float("inf")
+        for replica in replicas:
+            lane = lanes[replica.slot]
+            lane.refresh(now)
+            queued_s = wait_s = lane.backlog(now) * lane.backlog_s if replica.pending_tokens else 0.0
             if lane.waiting:
-                cost += self._ahead_s(lane, request.prompt_tokens - hit, waiting)
-            candidates.append(Candidate(replica.id, cost, hit, replica.in_flight, replica.pending_tokens))
+                queued_s += sum(lane.waiting_tokens) * lane.backlog_s
+            least_s = min(least_s, queued_s)
+            waits.append(wait_s)
+        f = 1 + min(MOST_CONGESTION, self._arrivals_per_s / len(lanes) * least_s)
+        rows: list[Row] = []
+        best: Row | None = None
+        best_rank = (float("inf"), 0, 0)
+        for replica, wait_s in zip(replicas, waits, strict=True):
+            lane = lanes[replica.slot]
+            speed = lane.speed.now
+            hit = min(prompt_tokens, int(matched.get(replica.slot, 0) * per_block))
+            uncached = prompt_tokens - hit
+            if lane.waiting:
+                wait_s += lane.ahead_tokens(uncached, waiting) * lane.backlog_s  # noqa: PLW2901
+            prefill_s = uncached * speed.prefill
+            work_s = prefill_s + uncached * speed.attention * (hit + uncached / 2)
+            cost = (
+                wait_s + f * work_s + lane.load_s + output_tokens * lane.per_output_s + lane.harm * prefill_s
+            )
+            row = (cost, lane, hit, wait_s)
+            rows.append(row)
             rank = (cost, -hit, replica.last_chosen)
-            if best is None or rank < best:
-                best, chosen = rank, replica
+            if rank < best_rank:
+                best, best_rank = row, rank
         assert best is not None
-        return self._decision(request, chosen, -best[1], now, tuple(candidates))
+        _, lane, hit, _ = best
+        reason = _reason(hit, [row[2] for row in rows]) if matched else "uncached"
+        home = self._home(request, rows, best)
+        if home is not None and home[1] is not lane:
+            _, lane, hit, _ = home
+            reason = "home"
+        return self._decision(request, lane, hit, reason, now, Candidates(rows))
 
-    def _ahead_s(self, lane: Lane, uncached: int, waiting: Waiting | None) -> float:
-        """The work of those that wait for the replica too, and would go first."""
-        place = _place(uncached)
-        ahead = sum(lane.waiting_tokens[: place + 1])
-        if waiting is not None and waiting in lane.waiting:
-            ahead -= waiting.decision.uncached_tokens
-        return max(0, ahead) * lane.speed.now.prefill
+    def _home(self, request: RequestView, rows: list[Row], best: Row) -> Row | None:
+        """The conversation's home, if it is as good as the best."""
+        key = session_key(request)
+        if key is None:
+            return None
+        limit, hit = best[0] * (1 + HOME), best[2]
+        tied = {row[1].replica: row for row in rows if row[0] <= limit and row[2] >= hit}
+        return tied[rendezvous(key, tied)[0]] if len(tied) > 1 else None
+
+    def _decision(
+        self,
+        request: RequestView,
+        lane: Lane,
+        hit: int,
+        reason: str,
+        now: float,
+        candidates: Sequence[Candidate],
+    ) -> Decision:
+        return Decision(
+            lane.replica.id,
+            reason,
+            hit,
+            max(1, request.prompt_tokens - hit),
+            candidates,
+            wait=bool(lane.waiting) or not lane.open(now, OPEN_S),
+            predicted_s=lane.predicted_s(request, hit, now),
+        )
+
+    # -- late binding
 
     def waits(self, waiting: Waiting) -> None:
-        lane = self._lane_of(waiting)
-        lane.waiting[waiting] = None
-        lane.waiting_tokens[_place(waiting.decision.uncached_tokens)] += waiting.decision.uncached_tokens
+        self._lane_of[waiting.decision.replica].joins(waiting)
 
     def waits_no_more(self, waiting: Waiting) -> None:
-        lane = self._lane_of(waiting)
-        if waiting in lane.waiting:
-            del lane.waiting[waiting]
-            lane.waiting_tokens[_place(waiting.decision.uncached_tokens)] -= waiting.decision.uncached_tokens
-
-    def _lane_of(self, waiting: Waiting) -> Lane:
-        return self._by_id[waiting.decision.replica]
+        lane = self._lane_of.get(waiting.decision.replica)
+        if lane is not None:
+            lane.leaves(waiting)
 
     def release(
         self, waiting: Sequence[Waiting], replicas: Sequence[ReplicaState], now: float
     ) -> tuple[Waiting, Decision] | None:
-        for held in list(waiting):
-            if now - held.decided_at > REPLACE_S:
-                self._again(held, replicas, now)
-        best: tuple[float, Waiting] | None = None
-        for replica in replicas:
-            lane = self._lanes[replica.slot]
-            if not lane.waiting or not self._open(replica, now):
-                continue
-            for held in lane.waiting:
-                rank = held.decision.uncached_tokens * lane.speed.now.prefill - AGEING * (now - held.since)
-                if best is None or rank < best[0]:
-                    best = (rank, held)
-        if best is None:
-            idle = [replica for replica in replicas if not self._lanes[replica.slot].waiting and self._open(replica, now)]
-            if not idle:
-                return None
-            for held in list(waiting):
-                if now - held.decided_at > 0.1:
-                    self._again(held, replicas, now)
-                    if not held.decision.wait:
-                        return held, held.decision
+        lanes = [self._lanes[replica.slot] for replica in replicas]
+        there = {lane.replica.id for lane in lanes}
+        self._replace([w for w in waiting if w.decision.replica not in there], replicas, now)
+        self._replace([w for w in waiting if now - w.decided_at > REPLACED_S][:MOST_REPLACED], replicas, now)
+        opened = []
+        for lane in lanes:
+            lane.refresh(now)
+            if lane.open(now, OPEN_S):
+                opened.append(lane)
+        if not opened:
             return None
-        held = best[1]
-        return held, held.decision
+        found = self._least(opened, waiting[0].request.model, now)
+        if found is None and (idle := [lane for lane in opened if not lane.waiting]):
+            stale = [w for w in waiting if now - w.decided_at > IDLE_REPLACED_S][:MOST_REPLACED]
+            self._replace(stale, replicas, now)
+            found = self._least(idle, waiting[0].request.model, now)
+        if found is None:
+            return None
+        lane = self._lane_of[found.decision.replica]
+        hit = found.decision.matched_tokens
+        decision = found.decision
+        return found, decision._replace(wait=False, predicted_s=lane.predicted_s(found.request, hit, now))
 
-    def _again(self, held: Waiting, replicas: Sequence[ReplicaState], now: float) -> None:
-        decision = self._choose(held.request, replicas, now, held)
-        self.waits_no_more(held)
-        held.decision, held.decided_at = decision, now
-        self.waits(held)
+    def _least(self, opened: Sequence[Lane], model: str | None, now: float) -> Waiting | None:
+        """Who goes next of those placed there."""
+        best: tuple[float, Waiting] | None = None
+        for lane in opened:
+            prefill_s = lane.speed.now.prefill
+            for waiting in lane.waiting:
+                rank = waiting.decision.uncached_tokens * prefill_s - AGEING * (now - waiting.since)
+                if (best is None or rank < best[0]) and waiting.request.model == model:
+                    best = rank, waiting
+        return None if best is None else best[1]
 
-    def _decision(
-        self, request: RequestView, replica: ReplicaState, hit: int, now: float, candidates: tuple[Candidate, ...]
-    ) -> Decision:
-        uncached = max(1, request.prompt_tokens - hit)
-        lane = self._lanes[replica.slot]
-        c = lane.speed.now
-        backlog = lane.backlog(now)
-        steps = 1 + (backlog + uncached) / BUDGET_TOKENS
-        predicted_s = (
-            c.request
-            + steps * lane.step_s()
-            + c.prefill * (backlog + uncached)
-            + c.attention * uncached * (hit + uncached / 2)
-        )
-        wait = HOLD and (bool(lane.waiting) or not self._open(replica, now))
-        return Decision(replica.id, "least_time", hit, uncached, candidates, wait, predicted_s)
-
-    def _open(self, replica: ReplicaState, now: float) -> bool:
-        if not replica.in_flight:
-            return True
-        lane = self._lanes[replica.slot]
-        if KVHOLD and lane.overcommitted(self._output_tokens) > 0:
-            return False
-        return lane.backlog(now) * lane.speed.now.prefill < OPEN_S and replica.in_flight < MOST_SEQUENCES
-
-    def _price(
-        self, request: RequestView, replicas: Sequence[ReplicaState], now: float
-    ) -> tuple[list[float], float]:
-        """What each replica costs before any work of the request's own, and f."""
-        bases = []
-        least_wait_s = float("inf")
-        need = request.prompt_tokens + self._output_tokens
-        for replica in replicas:
-            lane = self._lanes[replica.slot]
-            self._settle(lane, now)
-            backlog = lane.backlog(now)
-            wait_s = backlog * lane.speed.now.prefill
-            queued_s = wait_s + (sum(lane.waiting_tokens) * lane.speed.now.prefill if lane.waiting else 0.0)
-            least_wait_s = min(least_wait_s, queued_s)
-            steps = 1 + backlog / BUDGET_TOKENS + DECODE * self._output_tokens
-            memory_s = KVW * lane.memory_wait_s(need, self._output_tokens) if KVW else 0.0
-            if SEAT:
-                memory_s += SEAT * lane.seat_wait_s(self._output_tokens)
-            bases.append(wait_s + memory_s + lane.step_s() * steps)
-        arrivals_per_s = self._arrivals_per_s / len(replicas)
-        congestion = SATURATION * arrivals_per_s * least_wait_s
-        return bases, 1 + min(MOST_CONGESTION, congestion)
-
-    def _hit(self, matched: Mapping[int, int], request: RequestView, replica: ReplicaState) -> int:
-        return min(matched.get(replica.slot, 0) * BLOCK_TOKENS, request.prompt_tokens)
-
-    def _work_s(self, uncached: int, replica: ReplicaState, congestion: float) -> float:
-        work_s = uncached * self._lanes[replica.slot].speed.now.prefill
-        return work_s * (congestion + INFLICTED * replica.in_flight)
-
-    def _arrived(self, now: float) -> None:
-        self._arrivals_per_s *= exp((self._arrived_s - now) / RATE_WINDOW_S)
-        self._arrivals_per_s += 1 / RATE_WINDOW_S
-        self._arrived_s = now
+    def _replace(self, moved: Sequence[Waiting], replicas: Sequence[ReplicaState], now: float) -> None:
+        for waiting in moved:
+            decision = self._choose(waiting.request, replicas, now, waiting)
+            self.waits_no_more(waiting)
+            waiting.decision, waiting.decided_at = decision, now
+            self.waits(waiting)
 
     # -- what happens
 
     def joined(self, replica: ReplicaState) -> None:
         super().joined(replica)
-        known = [lane.speed.now for lane in self._lanes.values() if lane.speed.samples]
-        start = Coefficients(*(sum(x) / len(known) for x in zip(*known, strict=True))) if known else PRIOR
-        self._lanes[replica.slot] = Lane(replica, Speed(start))
-        self.__dict__.setdefault("_by_id", {})[replica.id] = self._lanes[replica.slot]
+        siblings = self._siblings.setdefault(replica.models, Siblings(self._prior))
+        lane = Lane(replica, Speed(siblings))
+        self._lanes[replica.slot] = self._lane_of[replica.id] = lane
+
+    def left(self, replica: ReplicaState) -> None:
+        super().left(replica)
+        lane = self._lanes.pop(replica.slot)
+        lane.speed.leave()
+        if self._lane_of.get(replica.id) is lane:
+            del self._lane_of[replica.id]
 
     def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
         super().sized(replica, kv_capacity_tokens)
         self._lanes[replica.slot].capacity_tokens = kv_capacity_tokens
-
-    def left(self, replica: ReplicaState) -> None:
-        super().left(replica)
-        del self._lanes[replica.slot]
+        self._lanes[replica.slot].stale = True
 
     def dispatched(self, charge: Charge, now: float) -> None:
-        depth = charge.matched_tokens // BLOCK_TOKENS
-        if depth:
-            last = self._index.last_used(charge.replica.slot, charge.request.block_keys[depth - 1])
-            if last is not None:
-                self._gap_s += 0.01 * min(1.0, charge.matched_tokens/ 10000) * (now - last - self._gap_s)
+        lane = self._lanes[charge.replica.slot]
+        self._reused(charge, now)
         super().dispatched(charge, now)
-        replica = charge.replica
         self._turn += 1
-        replica.last_chosen = self._turn
-        lane = self._lanes[replica.slot]
-        lane.tick(now)
-        lane.prompt_tokens += charge.request.prompt_tokens
-        if replica.pending_tokens == charge.pending_tokens:
-            lane.head_since_s = now
-        lane.queue[charge] = None
-        marks = self._marks[charge] = _marks(lane, now, lane.backlog(now))
-        marks.footprint = charge.request.prompt_tokens + self._output_tokens / 2
-        lane.footprint += marks.footprint
-        if not charge.request.stream and charge.request.route.generates and charge.predicted_s is not None:
-            lane.silent.append((now + 1.25 * charge.predicted_s, charge))
+        charge.replica.last_chosen = self._turn
+        oldest_s = self._index.oldest_age(charge.replica.slot, now)
+        lane.evicted = (
+            EVICTED * exp(-oldest_s / (REUSE_SPAN * self._reuse_s)) if oldest_s is not None else 0.0
+        )
+        lane.sent(charge, self._outputs.expected(charge.request), now)
 
     def first_token(self, charge: Charge, now: float) -> None:
-        lane = self._lanes.get(charge.replica.slot)
-        before = self._marks.get(charge)
-        if lane is None or before is None:
-            return
-        lane.tick(now)
-        lane.head_since_s = now
-        lane.queue.pop(charge, None)
-        uncached = charge.uncached_tokens
-        lane.prefilled_tokens += uncached
-        lane.attention += uncached * (charge.matched_tokens + uncached / 2)
-        passed = max(now - before.at_s, 1e-6)
-        finished = lane.prefilled_tokens - before.prefilled_tokens
-        lane.speed.saw_first_token(
-            passed,
-            before.ahead_tokens,
-            (lane.attention - before.attention) * min(1.0, before.ahead_tokens / finished),
-            (lane.sequence_seconds - before.sequence_seconds) / passed,
-            (lane.context_seconds - before.context_seconds) / passed,
-            now,
-        )
-        self._begin_decode(lane, charge, now)
-
-    def _begin_decode(self, lane: Lane, charge: Charge, now: float) -> None:
-        lane.decoding += 1
-        lane.context_tokens += charge.request.prompt_tokens + self._output_tokens / 2
-        footprint = self._marks[charge].footprint
-        marks = self._marks[charge] = _marks(lane, now)
-        marks.footprint = footprint
+        lane = self._lane_of.get(charge.replica.id)
+        if lane is not None:
+            lane.first_token(charge, now)
 
     def ended(self, charge: Charge, now: float) -> None:
-        lane = self._lanes.get(charge.replica.slot)
-        before = self._marks.pop(charge, None)
-        if lane is None or before is None:
-            return
-        lane.tick(now)
-        lane.queue.pop(charge, None)
-        lane.prompt_tokens -= charge.request.prompt_tokens
-        lane.footprint -= before.footprint
-        usage = charge.usage
-        tokens = usage.output_tokens if usage is not None else charge.output_events
-        if charge.first_token_at is not None:
-            lane.decoding -= 1
-            lane.context_tokens -= charge.request.prompt_tokens + self._output_tokens / 2
-            if lane.decoding == 0:
-                lane.context_tokens = 0.0
-            passed = now - before.at_s
-            if tokens > 8 and passed > 0:
-                lane.speed.saw_tokens(
-                    passed,
-                    tokens - 1,
-                    lane.prefilled_tokens - before.prefilled_tokens,
-                    lane.attention - before.attention,
-                    (lane.sequence_seconds - before.sequence_seconds) / passed,
-                    (lane.context_seconds - before.context_seconds) / passed,
-                    now,
-                )
+        super().ended(charge, now)
+        tokens = charge.output_events if charge.usage is None else charge.usage.output_tokens
+        lane = self._lane_of.get(charge.replica.id)
+        if lane is not None:
+            lane.ended(charge, tokens, now)
         if tokens:
-            self._outputs += 1
-            self._output_tokens += max(0.02, 1 / (self._outputs + 4)) * (tokens - self._output_tokens)
+            self._outputs.saw(charge.request, tokens)
 
-    def _settle(self, lane: Lane, now: float) -> None:
-        """An answer that does not stream tells no first token: it is taken to have come when it was due."""
-        while lane.silent and lane.silent[0][0] <= now:
-            _, charge = lane.silent.popleft()
-            if charge.ended_at is None:
-                charge.prefilled()
-                lane.queue.pop(charge, None)
-                lane.head_since_s = now
+    def _reused(self, charge: Charge, now: float) -> None:
+        """How long it was until these blocks were used again."""
+        depth = matched_blocks(charge.request, charge.matched_tokens)
+        if depth:
+            used = self._index.last_used(charge.replica.slot, charge.request.block_keys[depth - 1])
+            if used is not None:
+                weight = 0.01 * min(1.0, charge.matched_tokens / 10_000)
+                self._reuse_s += weight * (now - used - self._reuse_s)
 
 
-def _place(tokens: int) -> int:
-    """Its bin by size: powers of two."""
-    return min(23, tokens.bit_length())
+def _reason(hit: int, hits: list[int]) -> str:
+    longest = max(hits)
+    if not longest:
+        return "uncached"
+    if hit < longest:
+        return "cached_elsewhere_but_busy"
+    return "cached_everywhere" if min(hits) == longest else "cached"

@@ -30,7 +30,7 @@ def test_a_seed_gives_the_same_figures_again_whatever_the_number_of_processes(tm
     rows = []
     for jobs in ("1", "2"):
         kept = tmp_path / f"{jobs}.json"
-        simulate(*SMALL, "--policies", "power_of_two,plr_q", "--jobs", jobs, "--json", str(kept))
+        simulate(*SMALL, "--policies", "power_of_two,predicted_latency", "--jobs", jobs, "--json", str(kept))
         rows.append(json.loads(kept.read_text())["rows"])
     assert rows[0] == rows[1]
 

@@ -56,12 +56,12 @@ def row(workload, load, arm, p90, *, seed=1, variant="", stage="", tokens=100.0)
 
 
 ROWS = [
-    row("chat", 0.9, "plr", 1.0, seed=1),
-    row("chat", 0.9, "plr", 3.0, seed=2),
+    row("chat", 0.9, "predicted_latency", 1.0, seed=1),
+    row("chat", 0.9, "predicted_latency", 3.0, seed=2),
     row("chat", 0.9, "random", 8.0),
     row("chat", 0.9, "round_robin", 4.0),
     row("chat", 0.9, "oracle2", 0.5),
-    row("agents", 0.85, "plr", 8.0),
+    row("agents", 0.85, "predicted_latency", 8.0),
     row("agents", 0.85, "round_robin", 4.0),
     row("agents", 0.85, "oracle2", 4.0),
 ]
@@ -70,27 +70,29 @@ ROWS = [
 def test_a_ratio_is_of_the_mean_over_seeds_to_the_best_other_policy_that_is_no_oracle():
     averages = Averages(ROWS)
     chat = ("chat", 0.9, "", "")
-    assert averages.figure(chat, "plr", "ttft_p90_s") == 2.0
-    assert averages.over_best(chat, "plr", "ttft_p90_s") == 0.5
+    assert averages.figure(chat, "predicted_latency", "ttft_p90_s") == 2.0
+    assert averages.over_best(chat, "predicted_latency", "ttft_p90_s") == 0.5
     assert averages.over_best(chat, "round_robin", "ttft_p90_s") == 2.0
-    assert averages.over_oracle(chat, "plr", "ttft_p90_s") == 4.0
+    assert averages.over_oracle(chat, "predicted_latency", "ttft_p90_s") == 4.0
     assert (
-        Averages([row("chat", 1.0, arm, 1.0) for arm in ("plr", "oracle2")]).over_oracle(
-            ("chat", 1.0, "", ""), "plr", "ttft_p90_s"
+        Averages([row("chat", 1.0, arm, 1.0) for arm in ("predicted_latency", "oracle2")]).over_oracle(
+            ("chat", 1.0, "", ""), "predicted_latency", "ttft_p90_s"
         )
         is None
     )
-    assert averages.over_best(chat, "plr", "output_tokens_per_s", max) == 1.0
+    assert averages.over_best(chat, "predicted_latency", "output_tokens_per_s", max) == 1.0
 
 
 def test_cells_are_pooled_by_geometric_mean_within_a_band_of_load():
     averages = Averages(ROWS)
-    assert pooled(averages, "plr", "ttft_p90_s", lambda load: load < 1) == pytest.approx(1.0)  # 0.5 and 2
-    assert pooled(averages, "plr", "ttft_p90_s", lambda load: load > 1) is None
+    assert pooled(averages, "predicted_latency", "ttft_p90_s", lambda load: load < 1) == pytest.approx(
+        1.0
+    )  # 0.5 and 2
+    assert pooled(averages, "predicted_latency", "ttft_p90_s", lambda load: load > 1) is None
     assert (
         pooled(averages, "random", "ttft_p90_s", lambda load: load < 1) is None
     )  # it was not run everywhere
-    assert worst_over_oracle(averages, "plr") == 4.0
+    assert worst_over_oracle(averages, "predicted_latency") == 4.0
 
 
 def test_a_geometric_mean_with_a_value_missing_is_missing():
@@ -102,18 +104,21 @@ def test_a_geometric_mean_with_a_value_missing_is_missing():
 def test_tables_show_every_cell_and_a_summary():
     found = tables({"plan": {"suite": "policies"}, "rows": ROWS})
     assert [table.columns[0] for table in found] == ["chat 0.9", "agents 0.85", "load"]
-    assert [line[0] for line in found[0].rows] == ["plr", "random", "round_robin", "oracle2"]
-    assert [line[0] for line in found[-1].rows] == ["plr", "random", "round_robin"]
+    assert [line[0] for line in found[0].rows] == ["predicted_latency", "random", "round_robin", "oracle2"]
+    assert [line[0] for line in found[-1].rows] == ["predicted_latency", "random", "round_robin"]
 
 
 def test_the_ladders_table_adds_what_client_and_tokenizer_take():
-    rows = [row("ladder", 1.0, "plr", 0.1, stage=stage) for stage in ("fill", "3 qps")]
+    rows = [row("ladder", 1.0, "predicted_latency", 0.1, stage=stage) for stage in ("fill", "3 qps")]
     (table,) = tables({"plan": {"suite": "ladder"}, "rows": rows})
     assert list(table.rows) == [("fill", "0.35"), ("3 qps", "0.35")]
 
 
 def test_the_faults_table_shows_each_circumstance_over_the_same_without_it():
-    rows = [row("chat", 0.9, "plr", 2.0), row("chat", 0.9, "plr", 3.0, variant="join", stage="after")]
+    rows = [
+        row("chat", 0.9, "predicted_latency", 2.0),
+        row("chat", 0.9, "predicted_latency", 3.0, variant="join", stage="after"),
+    ]
     (table,) = tables({"plan": {"suite": "faults"}, "rows": rows})
     assert [line[1] for line in table.rows] == ["2.00 (1.00)", "3.00 (1.50)"]
 

@@ -106,10 +106,11 @@ def test_every_policy_answers_everything_and_a_seed_replays_it(arm):
     assert run.requests
     assert all(request.finished_s is not None for request in run.requests)
     assert summary(simulate(arm, small(), setting, 1)) == summary(run)
-    assert {request.decision.replica for request in run.requests} == {"r0", "r1"}
+    if arm.name != "prefix_hash":  # whose one home for prompts that begin alike is its point
+        assert {request.decision.replica for request in run.requests} == {"r0", "r1"}
 
 
-@pytest.mark.parametrize("arm", ["least_requests", "plr", "plr_q"])
+@pytest.mark.parametrize("arm", ["least_requests", "predicted_latency"])
 def test_the_ledger_is_empty_when_all_is_answered(arm):
     states = []
 
@@ -191,7 +192,7 @@ def test_a_replica_that_dies_loses_the_answers_it_had_begun_and_the_others_go_el
 
 
 @pytest.mark.parametrize("back_s", [7.5, 5.5], ids=["noticed", "between two probes"])
-@pytest.mark.parametrize("arm", ["round_robin", "cache_aware", "plr", "plr_q"])
+@pytest.mark.parametrize("arm", ["round_robin", "cache_aware", "predicted_latency"])
 def test_a_replica_that_restarts_is_used_again_with_an_empty_cache(arm, back_s):
     writer = Writer()
     same = ask(0.0, 6_400, writer=writer)
@@ -210,7 +211,7 @@ def test_with_all_replicas_dead_a_request_is_lost_and_counted():
     assert figures(run, 0.0, 10.0, 1).lost == 2
 
 
-@pytest.mark.parametrize("arm", ["least_requests", "cache_aware", "plr", "plr_q"])
+@pytest.mark.parametrize("arm", ["least_requests", "cache_aware", "predicted_latency"])
 def test_a_replica_that_joins_gets_its_share_from_then_on_only(arm):
     setting = replace(TWO, faults=(Fault(5.0, 1, Happening.START),))
     run = simulate(ARMS[arm], traffic(*unlike(100, 0.1, prompt_tokens=6_400)), setting, 1)
@@ -271,15 +272,18 @@ def test_the_oracle_refuses_faults():
         simulate(ARMS["oracle2"], traffic(ask(0.0)), replace(TWO, faults=(Fault(1.0, 0, Happening.STOP),)), 1)
 
 
-def test_the_late_binding_form_sends_the_short_work_before_the_long():
+def test_late_binding_sends_the_short_work_before_the_long():
     writer = Writer()
     first = [ask(0.0, 60_000, 10, writer), ask(0.001, 60_000, 10, writer)]
     long, short = ask(0.002, 50_000, 10, writer), ask(0.003, 9_000, 10, writer)
-    queue = simulate(ARMS["plr_q"], traffic(*first, long, short, end_s=30), Setting((H100,)), 1).requests
-    push = simulate(ARMS["plr"], traffic(*first, long, short, end_s=30), Setting((H100,)), 1).requests
-    assert queue[3].first_token_s < queue[2].first_token_s
-    assert push[3].first_token_s > push[2].first_token_s
-    assert queue[2].dispatched_s > queue[2].arrived_s
+
+    def run(arm):
+        return simulate(ARMS[arm], traffic(*first, long, short, end_s=30), Setting((H100,)), 1).requests
+
+    held, pushed = run("predicted_latency"), run("cache_aware")
+    assert held[3].first_token_s < held[2].first_token_s
+    assert pushed[3].first_token_s > pushed[2].first_token_s
+    assert held[2].dispatched_s > held[2].arrived_s
 
 
 def test_traffic_that_follows_begins_when_all_before_it_is_answered():
@@ -296,7 +300,7 @@ def test_traffic_that_follows_begins_when_all_before_it_is_answered():
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name or "plain")
 def test_every_circumstance_can_be_run_to_its_end(variant):
     plain = small()
-    run = simulate(ARMS["plr_q"], variant.traffic(plain), variant.setting(H100, 4, plain), 1)
+    run = simulate(ARMS["predicted_latency"], variant.traffic(plain), variant.setting(H100, 4, plain), 1)
     assert run.requests
     assert all(request.lost or request.finished_s is not None for request in run.requests)
-    assert set(run.windows) == ({"", "after", "later"} if variant.faults else {""})
+    assert set(run.windows) == ({"", "after", "later"} if variant.parted or variant.faults else {""})

@@ -19,7 +19,7 @@ from typing import ClassVar
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.indexed import BLOCK_TOKENS
+from balancer.core.scheduling.indexed import block_tokens
 from balancer.core.scheduling.peers.lowest_cost import LowestCost, uncached_tokens
 from balancer.core.scheduling.policy import Rng
 from balancer.core.types import BlockKey, Decision, RequestView
@@ -36,9 +36,10 @@ class DynamoCost(LowestCost):
         keys = request.block_keys
         matched = self._matched_tokens(request, replicas)
         costs = []
+        per_block = block_tokens(request) or 1.0
         for replica, hit in zip(replicas, matched, strict=True):
             active = self._active[replica]
-            prefill = (replica.pending_tokens + uncached_tokens(request, hit)) / BLOCK_TOKENS
+            prefill = (replica.pending_tokens + uncached_tokens(request, hit)) / per_block
             costs.append(prefill + len(active) + len(keys) - _leading(keys, active))
         return self._lowest(request, replicas, matched, costs, "lowest_cost")
 
@@ -57,6 +58,7 @@ class DynamoCost(LowestCost):
             active[key] = active.get(key, 0) + 1
 
     def ended(self, charge: Charge, now: float) -> None:
+        super().ended(charge, now)
         active = self._active.get(charge.replica)
         if active is None:
             return  # the replica has left

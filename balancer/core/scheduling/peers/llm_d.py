@@ -24,7 +24,8 @@ from itertools import compress
 from typing import ClassVar
 
 from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
-from balancer.core.scheduling.peers.lowest_cost import LowestCost, in_tokens, uncached_tokens
+from balancer.core.scheduling.indexed import matched_tokens
+from balancer.core.scheduling.peers.lowest_cost import LowestCost, uncached_tokens
 from balancer.core.types import BlockKey, Decision, EngineSample, RequestView
 
 WARM_SHARE = 0.8
@@ -49,7 +50,7 @@ class LlmdBlend(LowestCost):
             -prefix * hit / whole - queue * ((most - queued) / spread if spread else 1.0) - kv * (1 - used)
             for hit, queued, used in zip(blocks, waiting, usage, strict=True)
         ]
-        matched = [in_tokens(hit, request) for hit in blocks]
+        matched = [matched_tokens(request, hit) for hit in blocks]
         return self._lowest(request, replicas, matched, costs, "highest_score")
 
     def _looked_up(self, request: RequestView) -> Sequence[BlockKey]:
@@ -63,7 +64,7 @@ class LlmdSticky(LowestCost):
         blocks = self._matched_blocks(request.block_keys, replicas)
         enough = WARM_SHARE * max(1, len(request.block_keys))
         warm = [hit >= enough for hit in blocks]
-        matched = [in_tokens(hit, request) for hit in blocks]
+        matched = [matched_tokens(request, hit) for hit in blocks]
         costs = [
             replica.pending_tokens + uncached_tokens(request, hit)
             for replica, hit in zip(replicas, matched, strict=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling.indexed import BLOCK_TOKENS, Indexed
+from balancer.core.scheduling.indexed import Indexed, matched_tokens
 from balancer.core.scheduling.policy import Rng
 from balancer.core.types import BlockKey, Candidate, Decision, RequestView
 
@@ -19,7 +19,9 @@ class LowestCost(Indexed):
         return [matched.get(replica.slot, 0) for replica in replicas]
 
     def _matched_tokens(self, request: RequestView, replicas: Sequence[ReplicaState]) -> list[int]:
-        return [in_tokens(blocks, request) for blocks in self._matched_blocks(request.block_keys, replicas)]
+        return [
+            matched_tokens(request, blocks) for blocks in self._matched_blocks(request.block_keys, replicas)
+        ]
 
     def _lowest(
         self,
@@ -39,10 +41,6 @@ class LowestCost(Indexed):
         ]
         candidates.sort(key=lambda candidate: (candidate.cost, candidate.replica != chosen))
         return Decision(chosen, reason, matched, uncached_tokens(request, matched), tuple(candidates))
-
-
-def in_tokens(blocks: int, request: RequestView) -> int:
-    return min(blocks * BLOCK_TOKENS, request.prompt_tokens)
 
 
 def uncached_tokens(request: RequestView, matched_tokens: int) -> int:

@@ -23,7 +23,7 @@ from typing import ClassVar
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.indexed import BLOCK_TOKENS
+from balancer.core.scheduling.indexed import matched_blocks
 from balancer.core.scheduling.peers.lowest_cost import LowestCost
 from balancer.core.scheduling.peers.window import Window
 from balancer.core.scheduling.policy import Rng
@@ -61,7 +61,7 @@ class PrebleE2(LowestCost):
             return self._lowest(request, replicas, matched, costs, "explored")
         holders = [hit == longest for hit in matched]
         overloaded = min(compress(loads, holders)) > REBALANCE_RATIO * min(loads) + SLACK_TOKENS
-        if overloaded and self._pass_on(request.block_keys[longest // BLOCK_TOKENS - 1], now):
+        if overloaded and self._pass_on(request.block_keys[matched_blocks(request, longest) - 1], now):
             return self._lowest(request, replicas, matched, loads, "rebalanced")
         kept = list(compress(replicas, holders)), list(compress(matched, holders))
         return self._lowest(request, *kept, list(compress(loads, holders)), "exploited")
@@ -92,6 +92,7 @@ class PrebleE2(LowestCost):
         self._loads[charge.replica].add(work, now)
 
     def ended(self, charge: Charge, now: float) -> None:
+        super().ended(charge, now)
         tokens = charge.usage.output_tokens if charge.usage is not None else charge.output_events
         if tokens:
             self._output_tokens += 0.02 * (tokens - self._output_tokens)

@@ -1,0 +1,296 @@
+"""One replica as predicted_latency sees it: what is on it and before it, and what that costs a newcomer in seconds.
+
+Prices change with what happens there, not with who asks, so they are kept until something does.
+"""
+
+from collections import deque
+from math import exp, log1p
+
+from balancer.core.fleet.replica import ReplicaState
+from balancer.core.fleet.speed import BUDGET_TOKENS, Speed
+from balancer.core.scheduling.charge import Charge
+from balancer.core.scheduling.line import Waiting
+from balancer.core.scheduling.meter import Mark, Meter
+from balancer.core.types import EngineSample, RequestView
+
+INFLICTED = 0.05
+"""How much a second that a stream stalls weighs against a second of waiting for a first token."""
+DECODE = 0.04
+"""The same of a second that decoding takes longer."""
+CROWDED = 0.05
+"""Memory and seats begin to be scarce that far before their end: traffic fluctuates."""
+SEATS_WEIGHT = 3.0
+"""A seat is waited for by all that come after, as well."""
+WORKED_OFF = 0.8
+"""Of the time since the last first token, what counts as prefill: the rest was decoding."""
+MOST_WORKED_OFF = 0.95
+"""A prompt whose first token has not come has at least so much before it."""
+LATE = 1.25
+"""An answer that does not stream is taken to have had its first token after so many times the predicted TTFT."""
+FIRST_SEATS = 256
+"""vLLM's max_num_seqs, until the engine shows another (vllm/config/scheduler.py, vllm serve's default)."""
+FEWEST_SEATS = 8
+FULL_READINGS = 3
+"""So many readings in a row must show a full batch."""
+ROOMY = 0.95
+"""Below this KV-cache usage, a request that waits in the engine waits for a seat."""
+BINS = 24
+
+
+class Sent:
+    """What the lane remembers of an attempt."""
+
+    __slots__ = ("ahead_tokens", "context_tokens", "footprint_tokens", "mark")
+
+    def __init__(
+        self, mark: Mark, ahead_tokens: float, footprint_tokens: float, context_tokens: float
+    ) -> None:
+        self.mark = mark
+        self.ahead_tokens = ahead_tokens
+        self.footprint_tokens = footprint_tokens
+        self.context_tokens = context_tokens
+
+
+class Lane:
+    """`load_s` is one step there, `per_output_s` what each token of a newcomer's answer adds, `backlog_s` what each token of
+    backlog does, `harm` what a second of its prefill costs the others.
+    """
+
+    __slots__ = (
+        "_drain",
+        "_footprint_tokens",
+        "_full_readings",
+        "_head_since_s",
+        "_head_tokens",
+        "_held_share",
+        "_prompt_tokens",
+        "_queue",
+        "_sent",
+        "_silent",
+        "backlog_s",
+        "capacity_tokens",
+        "evicted",
+        "harm",
+        "load_s",
+        "meter",
+        "per_output_s",
+        "replica",
+        "sample",
+        "seats",
+        "speed",
+        "stale",
+        "waiting",
+        "waiting_tokens",
+    )
+
+    def __init__(self, replica: ReplicaState, speed: Speed) -> None:
+        self.replica = replica
+        self.speed = speed
+        self.meter = Meter()
+        self.capacity_tokens: int | None = None
+        self.seats = FIRST_SEATS
+        self.sample: EngineSample | None = None
+        self.waiting: dict[Waiting, None] = {}
+        self.waiting_tokens = [0] * BINS
+        self.evicted = 0.0
+        self.stale = True
+        self._queue: dict[Charge, None] = {}
+        self._silent: deque[tuple[float, Charge]] = deque()
+        self._sent: dict[Charge, Sent] = {}
+        self._head_since_s = 0.0
+        self._prompt_tokens = 0
+        self._footprint_tokens = 0.0
+        self._held_share = 1.0
+        self._full_readings = 0
+
+    # -- prices
+
+    def refresh(self, now: float) -> None:
+        """Price it anew, if anything happened."""
+        while self._silent and self._silent[0][0] <= now:
+            _, charge = self._silent.popleft()
+            if charge in self._queue:
+                charge.prefilled()
+                self._prefilled(charge, now)
+        replica = self.replica
+        if replica.sample is not self.sample:
+            self._read(replica.sample)
+        elif not self.stale:
+            return
+        self.stale = False
+        speed = self.speed.now
+        load = replica.load(now)
+        step_s = speed.step_s(load, self._prompt_tokens)
+        self.load_s = step_s
+        self.backlog_s = speed.prefill + step_s / BUDGET_TOKENS
+        self.per_output_s = step_s * (DECODE + self._memory_wait() + SEATS_WEIGHT * self._seat_wait(load))
+        self.harm = INFLICTED * load + self.evicted
+        self._drain = WORKED_OFF / speed.prefill
+        head = next(iter(self._queue)).uncached_tokens if self._queue else replica.pending_tokens
+        self._head_tokens = MOST_WORKED_OFF * head
+
+    def backlog(self, now: float) -> float:
+        """Prompt tokens before a newcomer on the replica. What was worked off since the last first token is of the prompt at
+        the head: had more been done, its own first token would have come.
+        """
+        pending = self.replica.pending_tokens
+        if not pending:
+            return 0.0
+        return pending - min((now - self._head_since_s) * self._drain, self._head_tokens)
+
+    def open(self, now: float, backlog_s: float) -> bool:
+        """Whether one more is better off there than waiting here."""
+        in_flight = self.replica.in_flight
+        if not in_flight:
+            return True
+        if in_flight >= self.seats or self._overcommitted() > 0:
+            return False
+        return self.backlog(now) * self.speed.now.prefill < backlog_s
+
+    def ahead_tokens(self, uncached_tokens: int, waiting: Waiting | None) -> int:
+        """The work of those that wait here for the replica and would go before such a request."""
+        tokens = sum(self.waiting_tokens[: _bin(uncached_tokens) + 1])
+        if waiting is not None and waiting in self.waiting:
+            tokens -= waiting.decision.uncached_tokens
+        return max(0, tokens)
+
+    def predicted_s(self, request: RequestView, matched_tokens: int, now: float) -> float:
+        """TTFT, if it is sent now."""
+        speed = self.speed.now
+        uncached = request.prompt_tokens - matched_tokens
+        return (
+            speed.request
+            + self.load_s
+            + self.backlog_s * (self.backlog(now) + uncached)
+            + speed.attention * uncached * (matched_tokens + uncached / 2)
+        )
+
+    def _overcommitted(self) -> float:
+        """How far the KV cache is over its capacity, as a share of that; negative: room."""
+        if self.capacity_tokens is None:
+            return -1.0
+        return self._held_share * self._footprint_tokens / self.capacity_tokens - 1
+
+    def _memory_wait(self) -> float:
+        """How long memory is waited for, as a share of an answer's time: what is lacking over what is given back."""
+        if self.capacity_tokens is None or not self._footprint_tokens:
+            return 0.0
+        lacking = self.capacity_tokens * _shortage(self._overcommitted())
+        return lacking / (self._held_share * self._footprint_tokens)
+
+    def _seat_wait(self, load: float) -> float:
+        """The same of a seat in the batch."""
+        return self.seats * _shortage((load + 1) / self.seats - 1) / max(load, 1)
+
+    def _read(self, sample: EngineSample | None) -> None:
+        """What a reading tells of the cache's share that each request holds, and of the seats."""
+        before, self.sample = self.sample, sample
+        if sample is None:
+            return
+        if sample.kv_usage is not None and self.capacity_tokens and self._footprint_tokens > 0:
+            seen = min(1.0, sample.kv_usage * self.capacity_tokens / self._footprint_tokens)
+            self._held_share += 0.3 * (seen - self._held_share)
+        if sample.running is not None:
+            self._count_seats(sample, sample.running, before)
+
+    def _count_seats(self, sample: EngineSample, running: float, before: EngineSample | None) -> None:
+        """The batch is full where requests go on waiting although there is memory, and the same number goes on running."""
+        full = (
+            bool(sample.waiting)
+            and running >= FEWEST_SEATS
+            and sample.kv_usage is not None
+            and sample.kv_usage < ROOMY
+            and before is not None
+            and before.running == running
+        )
+        self._full_readings = self._full_readings + 1 if full else 0
+        if running > self.seats or self._full_readings >= FULL_READINGS:
+            self.seats = int(running)
+
+    # -- what happens
+
+    def joins(self, waiting: Waiting) -> None:
+        self.waiting[waiting] = None
+        tokens = waiting.decision.uncached_tokens
+        self.waiting_tokens[_bin(tokens)] += tokens
+
+    def leaves(self, waiting: Waiting) -> None:
+        if waiting in self.waiting:
+            del self.waiting[waiting]
+            tokens = waiting.decision.uncached_tokens
+            self.waiting_tokens[_bin(tokens)] -= tokens
+
+    def sent(self, charge: Charge, output_tokens: float, now: float) -> None:
+        request = charge.request
+        if self.replica.pending_tokens == charge.pending_tokens:
+            self._head_since_s = now
+        self._queue[charge] = None
+        self._prompt_tokens += request.prompt_tokens
+        footprint = request.prompt_tokens + output_tokens / 2
+        self._footprint_tokens += footprint
+        self.stale = True
+        self.refresh(now)
+        self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), footprint, footprint)
+        if not request.stream and request.route.generates and charge.predicted_s is not None:
+            self._silent.append((now + LATE * charge.predicted_s, charge))
+
+    def first_token(self, charge: Charge, now: float) -> None:
+        sent = self._sent.get(charge)
+        if sent is None:
+            return
+        self._prefilled(charge, now)
+        passed = self.meter.since(sent.mark, now)
+        if passed.prefilled_tokens:
+            share = min(1.0, sent.ahead_tokens / passed.prefilled_tokens)
+            self.speed.saw_first_token(
+                passed.seconds,
+                sent.ahead_tokens,
+                passed.attention * share,
+                passed.sequences,
+                passed.context_tokens,
+                now,
+            )
+        sent.mark = self.meter.mark(now)
+
+    def ended(self, charge: Charge, output_tokens: int, now: float) -> None:
+        sent = self._sent.pop(charge, None)
+        if sent is None:
+            return
+        self._prompt_tokens -= charge.request.prompt_tokens
+        self._footprint_tokens -= sent.footprint_tokens
+        self.stale = True
+        decoded = charge not in self._queue
+        self._queue.pop(charge, None)
+        if decoded:
+            self.meter.decodes_no_more(sent.context_tokens, now)
+        passed = self.meter.since(sent.mark, now)
+        rest = passed.prefilled_tokens, passed.attention, passed.sequences, passed.context_tokens
+        if charge.first_token_at is not None:
+            if output_tokens > FEWEST_TOKENS:
+                self.speed.saw_tokens(passed.seconds, output_tokens - 1, *rest, now)
+        elif output_tokens and decoded:
+            self.speed.saw_answer(passed.seconds, output_tokens, *rest, now)
+
+    def _prefilled(self, charge: Charge, now: float) -> None:
+        if charge not in self._queue:
+            return
+        del self._queue[charge]
+        self._head_since_s = now
+        self.stale = True
+        self.meter.prefilled(charge.uncached_tokens, charge.matched_tokens)
+        self.meter.decodes(self._sent[charge].context_tokens, now)
+
+
+FEWEST_TOKENS = 8
+"""The time per token of a shorter answer is mostly chance."""
+
+
+def _shortage(over: float) -> float:
+    """A smooth max(0, over): what is short on average, when demand fluctuates by CROWDED."""
+    scaled = over / CROWDED
+    return CROWDED * log1p(exp(min(scaled, 50.0))) if scaled > -8 else 0.0
+
+
+def _bin(tokens: int) -> int:
+    """Sizes by powers of two."""
+    return min(BINS - 1, tokens.bit_length())
