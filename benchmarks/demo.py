@@ -223,7 +223,7 @@ def demo(
             with cluster("round_robin", serving_port, Path(name)) as target:
                 results["round_robin"] = asyncio.run(traffic(target, duration_s, progress, "round_robin"))
             target = stack.enter_context(cluster("cache_aware", serving_port, Path(name)))
-            results["cache_aware (default)"] = asyncio.run(
+            results["predicted_latency (default)"] = asyncio.run(
                 traffic(target, duration_s, progress, "cache_aware")
             )
         console.print(table(results))

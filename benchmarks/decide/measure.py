@@ -22,7 +22,7 @@ from balancer.config import Settings
 from balancer.config.build import make_decider
 from balancer.core.decider import Decider
 from balancer.core.scheduling import Charge
-from balancer.core.types import RequestView, RouteKind
+from balancer.core.types import Decision, RequestView, RouteKind
 from benchmarks import wire
 from benchmarks.cpu import resident_bytes
 from benchmarks.overhead.bodies import Body, requests
@@ -144,15 +144,19 @@ class Bench:
         return costs
 
     def fill(self, prompts: int) -> None:
-        """So many distinct prompts, of families that share seven eighths of their blocks, decided on and dispatched."""
+        """So many distinct prompts dispatched, of families that share seven eighths of their blocks and a replica."""
         draw = self._rng.getrandbits
         families = [[draw(64) for _ in range(_SHARED_BLOCKS)] for _ in range(_FAMILIES)]
         tokens = 64 * (_SHARED_BLOCKS + _OWN_BLOCKS)
+        homes = [
+            Decision(replica.id, "home", 64 * _SHARED_BLOCKS, 64 * _OWN_BLOCKS)
+            for replica in self._decider.fleet
+        ]
         for number in range(prompts):
             keys = families[number % _FAMILIES] + [draw(64) for _ in range(_OWN_BLOCKS)]
             request = RequestView(RouteKind.CHAT, wire.MODEL, block_keys=keys, prompt_tokens=tokens)
+            decision = homes[number % len(homes)]
             now = self._tick()
-            decision = self._decider.decide(request, frozenset(), now)
             self._charges.append(self._decider.dispatch(request, decision, now))
 
     def _tick(self) -> float:

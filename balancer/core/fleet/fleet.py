@@ -40,6 +40,15 @@ class Fleet:
 
         Raises: Refused, 404 if the model is served nowhere, 503 if whoever serves it is draining or was tried.
         """
+        best = [
+            r
+            for r in self._replicas.values()
+            if r.health is Health.HEALTHY
+            and r.id not in tried
+            and (model is None or (r.models is not None and model in r.models))
+        ]
+        if best:
+            return best
         serving: list[ReplicaState] = []
         unknown: list[ReplicaState] = []
         for replica in self._replicas.values():

@@ -62,26 +62,28 @@ class Siblings:
         self._prior = prior
         self._sums = [0.0] * _SIZE
         self._count = 0
+        self._mean = prior
 
     def mean(self) -> Coefficients:
-        if not self._count:
-            return self._prior
-        return Coefficients(*(total / self._count for total in self._sums))
+        return self._mean
 
     def replace(self, old: Coefficients | None, new: Coefficients | None) -> None:
         """A replica's coefficients changed; None: it was not among them, or is no longer."""
         for i in range(_SIZE):
             self._sums[i] += (new[i] if new else 0.0) - (old[i] if old else 0.0)
         self._count += (new is not None) - (old is not None)
+        self._mean = (
+            Coefficients(*(total / self._count for total in self._sums)) if self._count else self._prior
+        )
 
 
 class Speed:
-    """`now` is what is believed; `error` the running mean of the relative error of what was predicted by it."""
+    """`error` is the running mean of the relative error of what was predicted."""
 
-    __slots__ = ("_last_s", "_matrix", "_siblings", "_solved_s", "_vector", "error", "now", "samples")
+    __slots__ = ("_last_s", "_learned", "_matrix", "_siblings", "_solved_s", "_vector", "error", "samples")
 
     def __init__(self, siblings: Siblings) -> None:
-        self.now = siblings.mean()
+        self._learned: Coefficients | None = None
         self.samples = 0
         self.error = 1.0
         self._siblings = siblings
@@ -89,6 +91,11 @@ class Speed:
         self._solved_s = float("-inf")
         self._matrix = [[0.0] * _SIZE for _ in range(_SIZE)]
         self._vector = [0.0] * _SIZE
+
+    @property
+    def now(self) -> Coefficients:
+        """What is believed; of a replica that has not answered yet, what its siblings show."""
+        return self._learned or self._siblings.mean()
 
     def __repr__(self) -> str:
         return f"<Speed {1 / self.now.prefill:.0f} prompt tokens/s, {self.samples} samples, error {self.error:.0%}>"
@@ -129,13 +136,11 @@ class Speed:
 
     def leave(self) -> None:
         """The replica is gone."""
-        if self.samples:
-            self._siblings.replace(self.now, None)
+        self._siblings.replace(self._learned, None)
 
     def _add(self, row: tuple[float, ...], seconds: float, weight: float, now: float) -> None:
         expected = sum(map(float.__mul__, row, self.now))
         missed = abs(seconds - expected) / max(expected, 1e-6)
-        first = not self.samples
         self.samples += 1
         self.error += max(0.05, 1 / self.samples) * (min(missed, 10.0) - self.error)
         weight *= SAMPLE_WEIGHT * min(1.0, OUTLIER * max(self.error, 0.05) / max(missed, 1e-9))
@@ -150,13 +155,15 @@ class Speed:
             self._vector[i] = self._vector[i] * kept + scaled * seconds
         if now - self._solved_s >= SOLVE_EVERY_S or self.samples <= EAGER_SAMPLES:
             self._solved_s = now
-            before = None if first else self.now
-            self.now = self._solved()
-            self._siblings.replace(before, self.now)
+            before, self._learned = self._learned, self._solved()
+            self._siblings.replace(before, self._learned)
 
     def _solved(self) -> Coefficients:
         """Coordinate descent from the prior."""
-        prior = [own + PULL * (mean - own) for own, mean in zip(self.now, self._siblings.mean(), strict=True)]
+        siblings = self._siblings.mean()
+        prior = [
+            own + PULL * (mean - own) for own, mean in zip(self._learned or siblings, siblings, strict=True)
+        ]
         found = list(prior)
         trust = [1 / max(x, 0.01 * usual) ** 2 for x, usual in zip(prior, PRIOR, strict=True)]
         for _ in range(SWEEPS):

@@ -27,6 +27,10 @@ MOST_WORKED_OFF = 0.95
 """A prompt whose first token has not come has at least so much before it."""
 LATE = 1.25
 """An answer that does not stream is taken to have had its first token after so many times the predicted TTFT."""
+OVERDUE = 1.5
+"""A replica of which nothing is heard for so many times what was expected is believed to need as long again as it is late,"""
+MOST_OVERDUE_S = 60.0
+"""up to this."""
 FIRST_SEATS = 256
 """vLLM's max_num_seqs, until the engine shows another (vllm/config/scheduler.py, vllm serve's default)."""
 FEWEST_SEATS = 8
@@ -40,20 +44,21 @@ BINS = 24
 class Sent:
     """What the lane remembers of an attempt."""
 
-    __slots__ = ("ahead_tokens", "context_tokens", "footprint_tokens", "mark")
+    __slots__ = ("ahead_tokens", "footprint_tokens", "mark", "output_tokens")
 
     def __init__(
-        self, mark: Mark, ahead_tokens: float, footprint_tokens: float, context_tokens: float
+        self, mark: Mark, ahead_tokens: float, footprint_tokens: float, output_tokens: float
     ) -> None:
         self.mark = mark
         self.ahead_tokens = ahead_tokens
         self.footprint_tokens = footprint_tokens
-        self.context_tokens = context_tokens
+        self.output_tokens = output_tokens
 
 
 class Lane:
     """`load_s` is one step there, `per_output_s` what each token of a newcomer's answer adds, `backlog_s` what each token of
-    backlog does, `harm` what a second of its prefill costs the others.
+    backlog does, `prefill_s` and `attention_s` what each of its own does (the latter times its context), `harm` what a second
+    of its prefill costs the others. They hold until `stale`, a new reading, or `due_s`.
     """
 
     __slots__ = (
@@ -62,18 +67,25 @@ class Lane:
         "_full_readings",
         "_head_since_s",
         "_head_tokens",
+        "_heard_s",
         "_held_share",
         "_prompt_tokens",
         "_queue",
         "_sent",
         "_silent",
+        "_since_tokens",
+        "_unheard",
+        "_used_tokens",
+        "attention_s",
         "backlog_s",
         "capacity_tokens",
+        "due_s",
         "evicted",
         "harm",
         "load_s",
         "meter",
         "per_output_s",
+        "prefill_s",
         "replica",
         "sample",
         "seats",
@@ -94,14 +106,19 @@ class Lane:
         self.waiting_tokens = [0] * BINS
         self.evicted = 0.0
         self.stale = True
+        self.due_s = float("inf")
         self._queue: dict[Charge, None] = {}
         self._silent: deque[tuple[float, Charge]] = deque()
         self._sent: dict[Charge, Sent] = {}
         self._head_since_s = 0.0
+        self._heard_s = 0.0
         self._prompt_tokens = 0
         self._footprint_tokens = 0.0
         self._held_share = 1.0
         self._full_readings = 0
+        self._used_tokens: float | None = None
+        self._since_tokens = 0.0
+        self._unheard: dict[Charge, None] = {}  # taken to decode, without a sign of it
 
     # -- prices
 
@@ -112,6 +129,8 @@ class Lane:
             if charge in self._queue:
                 charge.prefilled()
                 self._prefilled(charge, now)
+                self._unheard[charge] = None
+        self.due_s = self._silent[0][0] if self._silent else float("inf")
         replica = self.replica
         if replica.sample is not self.sample:
             self._read(replica.sample)
@@ -122,12 +141,25 @@ class Lane:
         load = replica.load(now)
         step_s = speed.step_s(load, self._prompt_tokens)
         self.load_s = step_s
+        self.prefill_s = speed.prefill
+        self.attention_s = speed.attention
         self.backlog_s = speed.prefill + step_s / BUDGET_TOKENS
         self.per_output_s = step_s * (DECODE + self._memory_wait() + SEATS_WEIGHT * self._seat_wait(load))
         self.harm = INFLICTED * load + self.evicted
         self._drain = WORKED_OFF / speed.prefill
         head = next(iter(self._queue)).uncached_tokens if self._queue else replica.pending_tokens
         self._head_tokens = MOST_WORKED_OFF * head
+
+    def overdue_s(self, now: float) -> float:
+        """How late the next sign of life is: a replica that hangs must not go on looking idle. Streams that decode give none."""
+        if not self._queue and not self._unheard:
+            return 0.0
+        charge = next(iter(self._queue or self._unheard))
+        predicted_s = charge.predicted_s or 0.0
+        if charge not in self._queue:
+            predicted_s += self._sent[charge].output_tokens * self.load_s
+        late_s = now - max(self._heard_s, charge.sent_at) - OVERDUE * predicted_s
+        return min(max(0.0, late_s), MOST_OVERDUE_S)
 
     def backlog(self, now: float) -> float:
         """Prompt tokens before a newcomer on the replica. What was worked off since the last first token is of the prompt at
@@ -166,10 +198,15 @@ class Lane:
         )
 
     def _overcommitted(self) -> float:
-        """How far the KV cache is over its capacity, as a share of that; negative: room."""
+        """How far the KV cache is over its capacity, as a share of that; negative: room. Prompts may share what they hold, so
+        two estimates bound it: the share that each held so far, and what was sent since the last reading.
+        """
         if self.capacity_tokens is None:
             return -1.0
-        return self._held_share * self._footprint_tokens / self.capacity_tokens - 1
+        held = self._held_share * self._footprint_tokens
+        if self._used_tokens is not None:
+            held = min(held, self._used_tokens + max(0.0, self._since_tokens))
+        return held / self.capacity_tokens - 1
 
     def _memory_wait(self) -> float:
         """How long memory is waited for, as a share of an answer's time: what is lacking over what is given back."""
@@ -187,9 +224,13 @@ class Lane:
         before, self.sample = self.sample, sample
         if sample is None:
             return
-        if sample.kv_usage is not None and self.capacity_tokens and self._footprint_tokens > 0:
-            seen = min(1.0, sample.kv_usage * self.capacity_tokens / self._footprint_tokens)
-            self._held_share += 0.3 * (seen - self._held_share)
+        self._since_tokens = 0.0
+        self._used_tokens = None
+        if sample.kv_usage is not None and self.capacity_tokens:
+            self._used_tokens = sample.kv_usage * self.capacity_tokens
+            if self._footprint_tokens > 0:
+                seen = min(1.0, self._used_tokens / self._footprint_tokens)
+                self._held_share += 0.3 * (seen - self._held_share)
         if sample.running is not None:
             self._count_seats(sample, sample.running, before)
 
@@ -228,16 +269,19 @@ class Lane:
         self._prompt_tokens += request.prompt_tokens
         footprint = request.prompt_tokens + output_tokens / 2
         self._footprint_tokens += footprint
+        self._since_tokens += footprint
         self.stale = True
         self.refresh(now)
-        self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), footprint, footprint)
+        self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), footprint, output_tokens)
         if not request.stream and request.route.generates and charge.predicted_s is not None:
             self._silent.append((now + LATE * charge.predicted_s, charge))
+            self.due_s = self._silent[0][0]
 
     def first_token(self, charge: Charge, now: float) -> None:
         sent = self._sent.get(charge)
         if sent is None:
             return
+        self._heard_s = now
         self._prefilled(charge, now)
         passed = self.meter.since(sent.mark, now)
         if passed.prefilled_tokens:
@@ -258,11 +302,14 @@ class Lane:
             return
         self._prompt_tokens -= charge.request.prompt_tokens
         self._footprint_tokens -= sent.footprint_tokens
+        self._since_tokens -= sent.footprint_tokens
+        self._unheard.pop(charge, None)
         self.stale = True
+        self._heard_s = now
         decoded = charge not in self._queue
         self._queue.pop(charge, None)
         if decoded:
-            self.meter.decodes_no_more(sent.context_tokens, now)
+            self.meter.decodes_no_more(sent.footprint_tokens, now)
         passed = self.meter.since(sent.mark, now)
         rest = passed.prefilled_tokens, passed.attention, passed.sequences, passed.context_tokens
         if charge.first_token_at is not None:
@@ -278,7 +325,7 @@ class Lane:
         self._head_since_s = now
         self.stale = True
         self.meter.prefilled(charge.uncached_tokens, charge.matched_tokens)
-        self.meter.decodes(self._sent[charge].context_tokens, now)
+        self.meter.decodes(self._sent[charge].footprint_tokens, now)
 
 
 FEWEST_TOKENS = 8

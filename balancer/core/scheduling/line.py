@@ -57,7 +57,8 @@ class Line:
             try:
                 replicas = self._fleet.eligible(model)
             except Refused as refused:
-                for waiting in self._waiting.pop(model):
+                for waiting in list(self._waiting[model]):
+                    self.leave(waiting)
                     yield waiting, refused
                 continue
             while there := self._waiting.get(model):

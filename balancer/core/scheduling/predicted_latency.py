@@ -25,6 +25,7 @@ It grew out of PLR and PLR-Q of our own simulations; what each part is good for 
 
 from collections.abc import Iterator, Sequence
 from math import exp
+from operator import itemgetter
 from typing import ClassVar, overload
 
 from balancer.core.fleet.replica import ReplicaState
@@ -57,21 +58,25 @@ IDLE_REPLACED_S = 0.1
 MOST_REPLACED = 16
 """so many at once."""
 
-Row = tuple[float, Lane, int, float]
-"""cost, replica, matched tokens, wait"""
+Row = tuple[float, Lane, int, float, int, int]
+"""cost, replica, matched tokens, wait, requests in flight, pending tokens"""
 
 
 class Candidates(Sequence[Candidate]):
     """The receipt, best first. Written out when it is read, since most never are."""
 
-    __slots__ = ("_counts", "_rows")
+    __slots__ = ("_rows",)
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
-        self._counts = [(row[1].replica.in_flight, row[1].replica.pending_tokens) for row in rows]
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._written())
@@ -84,15 +89,10 @@ class Candidates(Sequence[Candidate]):
         return self._written()[index]
 
     def _written(self) -> list[Candidate]:
-        return sorted(
-            (
-                Candidate(lane.replica.id, cost, matched, in_flight, pending, wait_s)
-                for (cost, lane, matched, wait_s), (in_flight, pending) in zip(
-                    self._rows, self._counts, strict=True
-                )
-            ),
-            key=lambda candidate: candidate.cost,
-        )
+        return [
+            Candidate(lane.replica.id, cost, matched, in_flight, pending, wait_s)
+            for cost, lane, matched, wait_s, in_flight, pending in sorted(self._rows, key=itemgetter(0))
+        ]
 
 
 class PredictedLatency(Indexed):
@@ -122,48 +122,51 @@ class PredictedLatency(Indexed):
         self, request: RequestView, replicas: Sequence[ReplicaState], now: float, waiting: Waiting | None
     ) -> Decision:
         lanes = self._lanes
-        prompt_tokens, per_block = request.prompt_tokens, block_tokens(request)
-        output_tokens = self._outputs.expected(request)
-        matched = self._index.match(request.block_keys)
         waits = []
         least_s = float("inf")
         for replica in replicas:
             lane = lanes[replica.slot]
-            lane.refresh(now)
-            queued_s = wait_s = lane.backlog(now) * lane.backlog_s if replica.pending_tokens else 0.0
+            if lane.stale or now >= lane.due_s or replica.sample is not lane.sample:
+                lane.refresh(now)
+            wait_s = 0.0
+            if replica.in_flight:
+                wait_s = lane.backlog(now) * lane.backlog_s + lane.overdue_s(now)
+            queued_s = wait_s
             if lane.waiting:
                 queued_s += sum(lane.waiting_tokens) * lane.backlog_s
             least_s = min(least_s, queued_s)
             waits.append(wait_s)
         f = 1 + min(MOST_CONGESTION, self._arrivals_per_s / len(lanes) * least_s)
+
+        prompt_tokens, per_block = request.prompt_tokens, block_tokens(request)
+        output_tokens = self._outputs.expected(request)
+        matched = self._index.match(request.block_keys)
         rows: list[Row] = []
         best: Row | None = None
-        best_rank = (float("inf"), 0, 0)
+        least_s = float("inf")
         for replica, wait_s in zip(replicas, waits, strict=True):
-            lane = lanes[replica.slot]
-            speed = lane.speed.now
-            hit = min(prompt_tokens, int(matched.get(replica.slot, 0) * per_block))
+            slot = replica.slot
+            lane = lanes[slot]
+            hit = min(prompt_tokens, int(matched[slot] * per_block)) if slot in matched else 0
             uncached = prompt_tokens - hit
             if lane.waiting:
                 wait_s += lane.ahead_tokens(uncached, waiting) * lane.backlog_s  # noqa: PLW2901
-            prefill_s = uncached * speed.prefill
-            work_s = prefill_s + uncached * speed.attention * (hit + uncached / 2)
             cost = (
-                wait_s + f * work_s + lane.load_s + output_tokens * lane.per_output_s + lane.harm * prefill_s
+                wait_s
+                + lane.load_s
+                + output_tokens * lane.per_output_s
+                + uncached * ((f + lane.harm) * lane.prefill_s + f * lane.attention_s * (hit + uncached / 2))
             )
-            row = (cost, lane, hit, wait_s)
+            row = (cost, lane, hit, wait_s, replica.in_flight, replica.pending_tokens)
             rows.append(row)
-            rank = (cost, -hit, replica.last_chosen)
-            if rank < best_rank:
-                best, best_rank = row, rank
+            if cost <= least_s and (best is None or cost < least_s or _before(row, best)):
+                best, least_s = row, cost
         assert best is not None
-        _, lane, hit, _ = best
-        reason = _reason(hit, [row[2] for row in rows]) if matched else "uncached"
+        chosen, reason = best, _reason(best[2], rows) if matched else "uncached"
         home = self._home(request, rows, best)
-        if home is not None and home[1] is not lane:
-            _, lane, hit, _ = home
-            reason = "home"
-        return self._decision(request, lane, hit, reason, now, Candidates(rows))
+        if home is not None and home is not best:
+            chosen, reason = home, "home"
+        return self._decision(request, chosen[1], chosen[2], reason, now, Candidates(rows))
 
     def _home(self, request: RequestView, rows: list[Row], best: Row) -> Row | None:
         """The conversation's home, if it is as good as the best."""
@@ -189,7 +192,7 @@ class PredictedLatency(Indexed):
             hit,
             max(1, request.prompt_tokens - hit),
             candidates,
-            wait=bool(lane.waiting) or not lane.open(now, OPEN_S),
+            wait=request.prompt_tokens > 0 and (bool(lane.waiting) or not lane.open(now, OPEN_S)),
             predicted_s=lane.predicted_s(request, hit, now),
         )
 
@@ -303,7 +306,13 @@ class PredictedLatency(Indexed):
                 self._reuse_s += weight * (now - used - self._reuse_s)
 
 
-def _reason(hit: int, hits: list[int]) -> str:
+def _before(row: Row, other: Row) -> bool:
+    """Which of two that cost the same: the longer match, then the one chosen longest ago."""
+    return (-row[2], row[1].replica.last_chosen) < (-other[2], other[1].replica.last_chosen)
+
+
+def _reason(hit: int, rows: list[Row]) -> str:
+    hits = [row[2] for row in rows]
     longest = max(hits)
     if not longest:
         return "uncached"

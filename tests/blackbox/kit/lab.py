@@ -87,7 +87,7 @@ class Lab:
         self._replicas += made
         return made
 
-    async def balancer(self, replicas: list[Replica], policy: str = "cache_aware") -> Balancer:
+    async def balancer(self, replicas: list[Replica], policy: str = "predicted_latency") -> Balancer:
         urls = [replica.url for replica in replicas]
         balancer = Balancer(urls, policy, self._folder / f"balancer-{len(self._balancers)}.log")
         self._balancers.append(balancer)

@@ -62,7 +62,7 @@ class World:
         considered = [candidate.replica for candidate in decision.candidates]
         assert len(considered) == len(set(considered))
         assert set(considered) <= by_id.keys()
-        self.decisions.append(decision)
+        self.decisions.append(decision._replace(candidates=tuple(decision.candidates)))
         self.charges.append(Charge(request, by_id[decision.replica], decision, self.policy, self.now))
 
     def first_token(self, which):
