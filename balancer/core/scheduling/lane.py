@@ -15,7 +15,7 @@ from balancer.core.types import EngineSample, RequestView
 
 INFLICTED = 0.05
 """How much a second that a stream stalls weighs against a second of waiting for a first token."""
-DECODE = 0.04
+DECODE = 0.03
 """The same of a second that decoding takes longer."""
 CROWDED = 0.05
 """Memory and seats begin to be scarce that far before their end: traffic fluctuates."""
@@ -36,6 +36,9 @@ FIRST_SEATS = 256
 FEWEST_SEATS = 8
 FULL_READINGS = 3
 """So many readings in a row must show a full batch."""
+TELLING = 0.25
+"""With less than this of its cache asked for, a replica tells nothing of what requests share."""
+FULL = 0.98
 ROOMY = 0.95
 """Below this KV-cache usage, a request that waits in the engine waits for a seat."""
 BINS = 24
@@ -73,7 +76,6 @@ class Lane:
         "_queue",
         "_sent",
         "_silent",
-        "_since_tokens",
         "_unheard",
         "_used_tokens",
         "attention_s",
@@ -116,8 +118,7 @@ class Lane:
         self._footprint_tokens = 0.0
         self._held_share = 1.0
         self._full_readings = 0
-        self._used_tokens: float | None = None
-        self._since_tokens = 0.0
+        self._used_tokens: float | None = None  # by the last reading, and what was sent and has ended since
         self._unheard: dict[Charge, None] = {}  # taken to decode, without a sign of it
 
     # -- prices
@@ -175,7 +176,7 @@ class Lane:
         in_flight = self.replica.in_flight
         if not in_flight:
             return True
-        if in_flight >= self.seats or self._overcommitted() > 0:
+        if in_flight >= self.seats or self._full():
             return False
         return self.backlog(now) * self.speed.now.prefill < backlog_s
 
@@ -198,15 +199,16 @@ class Lane:
         )
 
     def _overcommitted(self) -> float:
-        """How far the KV cache is over its capacity, as a share of that; negative: room. Prompts may share what they hold, so
-        two estimates bound it: the share that each held so far, and what was sent since the last reading.
-        """
+        """How far the KV cache is over its capacity, as a share of that; negative: room."""
         if self.capacity_tokens is None:
             return -1.0
-        held = self._held_share * self._footprint_tokens
-        if self._used_tokens is not None:
-            held = min(held, self._used_tokens + max(0.0, self._since_tokens))
-        return held / self.capacity_tokens - 1
+        return self._held_share * self._footprint_tokens / self.capacity_tokens - 1
+
+    def _full(self) -> bool:
+        """Whether the engine would let a request wait for memory: by its last reading and what was sent since."""
+        if self._used_tokens is None or self.capacity_tokens is None:
+            return self._overcommitted() > 0
+        return self._used_tokens > FULL * self.capacity_tokens
 
     def _memory_wait(self) -> float:
         """How long memory is waited for, as a share of an answer's time: what is lacking over what is given back."""
@@ -224,11 +226,10 @@ class Lane:
         before, self.sample = self.sample, sample
         if sample is None:
             return
-        self._since_tokens = 0.0
         self._used_tokens = None
-        if sample.kv_usage is not None and self.capacity_tokens:
+        if sample.kv_usage is not None and self.capacity_tokens is not None:
             self._used_tokens = sample.kv_usage * self.capacity_tokens
-            if self._footprint_tokens > 0:
+            if self._footprint_tokens > TELLING * self.capacity_tokens:
                 seen = min(1.0, self._used_tokens / self._footprint_tokens)
                 self._held_share += 0.3 * (seen - self._held_share)
         if sample.running is not None:
@@ -269,7 +270,8 @@ class Lane:
         self._prompt_tokens += request.prompt_tokens
         footprint = request.prompt_tokens + output_tokens / 2
         self._footprint_tokens += footprint
-        self._since_tokens += footprint
+        if self._used_tokens is not None:
+            self._used_tokens += charge.uncached_tokens + output_tokens / 2
         self.stale = True
         self.refresh(now)
         self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), footprint, output_tokens)
@@ -302,7 +304,8 @@ class Lane:
             return
         self._prompt_tokens -= charge.request.prompt_tokens
         self._footprint_tokens -= sent.footprint_tokens
-        self._since_tokens -= sent.footprint_tokens
+        if self._used_tokens is not None:
+            self._used_tokens -= charge.uncached_tokens + sent.output_tokens
         self._unheard.pop(charge, None)
         self.stale = True
         self._heard_s = now
