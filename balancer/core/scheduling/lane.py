@@ -36,8 +36,6 @@ FIRST_SEATS = 256
 FEWEST_SEATS = 8
 FULL_READINGS = 3
 """So many readings in a row must show a full batch."""
-TELLING = 0.25
-"""With less than this of its cache asked for, a replica tells nothing of what requests share."""
 FULL = 0.98
 ROOMY = 0.95
 """Below this KV-cache usage, a request that waits in the engine waits for a seat."""
@@ -66,12 +64,10 @@ class Lane:
 
     __slots__ = (
         "_drain",
-        "_footprint_tokens",
         "_full_readings",
         "_head_since_s",
         "_head_tokens",
         "_heard_s",
-        "_held_share",
         "_prompt_tokens",
         "_queue",
         "_sent",
@@ -115,8 +111,6 @@ class Lane:
         self._head_since_s = 0.0
         self._heard_s = 0.0
         self._prompt_tokens = 0
-        self._footprint_tokens = 0.0
-        self._held_share = 1.0
         self._full_readings = 0
         self._used_tokens: float | None = None  # by the last reading, and what was sent and has ended since
         self._unheard: dict[Charge, None] = {}  # taken to decode, without a sign of it
@@ -198,24 +192,18 @@ class Lane:
             + speed.attention * uncached * (matched_tokens + uncached / 2)
         )
 
-    def _overcommitted(self) -> float:
-        """How far the KV cache is over its capacity, as a share of that; negative: room."""
-        if self.capacity_tokens is None:
-            return -1.0
-        return self._held_share * self._footprint_tokens / self.capacity_tokens - 1
-
-    def _full(self) -> bool:
-        """Whether the engine would let a request wait for memory: by its last reading and what was sent since."""
-        if self._used_tokens is None or self.capacity_tokens is None:
-            return self._overcommitted() > 0
-        return self._used_tokens > FULL * self.capacity_tokens
-
     def _memory_wait(self) -> float:
         """How long memory is waited for, as a share of an answer's time: what is lacking over what is given back."""
-        if self.capacity_tokens is None or not self._footprint_tokens:
+        used = self._used_tokens
+        if used is None or used <= 0 or self.capacity_tokens is None:
             return 0.0
-        lacking = self.capacity_tokens * _shortage(self._overcommitted())
-        return lacking / (self._held_share * self._footprint_tokens)
+        return self.capacity_tokens * _shortage(used / self.capacity_tokens - 1) / used
+
+    def _full(self) -> bool:
+        """Whether the engine would let a request wait for memory."""
+        if self._used_tokens is None or self.capacity_tokens is None:
+            return False
+        return self._used_tokens > FULL * self.capacity_tokens
 
     def _seat_wait(self, load: float) -> float:
         """The same of a seat in the batch."""
@@ -229,9 +217,6 @@ class Lane:
         self._used_tokens = None
         if sample.kv_usage is not None and self.capacity_tokens is not None:
             self._used_tokens = sample.kv_usage * self.capacity_tokens
-            if self._footprint_tokens > TELLING * self.capacity_tokens:
-                seen = min(1.0, self._used_tokens / self._footprint_tokens)
-                self._held_share += 0.3 * (seen - self._held_share)
         if sample.running is not None:
             self._count_seats(sample, sample.running, before)
 
@@ -269,7 +254,6 @@ class Lane:
         self._queue[charge] = None
         self._prompt_tokens += request.prompt_tokens
         footprint = request.prompt_tokens + output_tokens / 2
-        self._footprint_tokens += footprint
         if self._used_tokens is not None:
             self._used_tokens += charge.uncached_tokens + output_tokens / 2
         self.stale = True
@@ -303,7 +287,6 @@ class Lane:
         if sent is None:
             return
         self._prompt_tokens -= charge.request.prompt_tokens
-        self._footprint_tokens -= sent.footprint_tokens
         if self._used_tokens is not None:
             self._used_tokens -= charge.uncached_tokens + sent.output_tokens
         self._unheard.pop(charge, None)
