@@ -6,7 +6,7 @@ Prices change with what happens there, not with who asks, so they are kept until
 from collections import deque
 from math import exp, log1p
 
-from balancer.core.fleet.replica import ReplicaState
+from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
 from balancer.core.fleet.speed import BUDGET_TOKENS, Speed
 from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.line import Waiting
@@ -32,7 +32,11 @@ OVERDUE = 1.5
 MOST_OVERDUE_S = 60.0
 """up to this."""
 FIRST_SEATS = 256
-"""vLLM's max_num_seqs, until the engine shows another (vllm/config/scheduler.py, vllm serve's default)."""
+"""vLLM's smaller default of max_num_seqs (vllm/engine/arg_utils.py; 1,024 on GPUs of 70 GiB and more). Where more run than
+are believed to fit, twice as many are believed to, until the batch is seen to be full.
+"""
+SEATS_SLACK = 1.02
+"""So many times the seats may be sent, so that a number that was read too low shows."""
 FEWEST_SEATS = 8
 FULL_READINGS = 3
 """So many readings in a row must show a full batch."""
@@ -132,6 +136,8 @@ class Lane:
         elif not self.stale:
             return
         self.stale = False
+        if self.sample is not None and now - self.sample.taken_at > SAMPLE_MAX_AGE_S:
+            self._used_tokens = None
         speed = self.speed.now
         load = replica.load(now)
         step_s = speed.step_s(load, self._prompt_tokens)
@@ -170,7 +176,7 @@ class Lane:
         in_flight = self.replica.in_flight
         if not in_flight:
             return True
-        if in_flight >= self.seats or self._full():
+        if in_flight >= self.seats * SEATS_SLACK or self._full():
             return False
         return self.backlog(now) * self.speed.now.prefill < backlog_s
 
@@ -210,7 +216,7 @@ class Lane:
         return self.seats * _shortage((load + 1) / self.seats - 1) / max(load, 1)
 
     def _read(self, sample: EngineSample | None) -> None:
-        """What a reading tells of the cache's share that each request holds, and of the seats."""
+        """What a reading tells of memory and seats."""
         before, self.sample = self.sample, sample
         if sample is None:
             return
@@ -231,7 +237,9 @@ class Lane:
             and before.running == running
         )
         self._full_readings = self._full_readings + 1 if full else 0
-        if running > self.seats or self._full_readings >= FULL_READINGS:
+        if running > self.seats:
+            self.seats = 2 * int(running)
+        elif self._full_readings >= FULL_READINGS:
             self.seats = int(running)
 
     # -- what happens
