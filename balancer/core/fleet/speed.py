@@ -13,6 +13,7 @@ is new begins as its siblings are. Errors beyond some times the usual count less
 """
 
 from math import exp
+from operator import mul
 from typing import NamedTuple
 
 BUDGET_TOKENS = 8192
@@ -139,7 +140,7 @@ class Speed:
         self._siblings.replace(self._learned, None)
 
     def _add(self, row: tuple[float, ...], seconds: float, weight: float, now: float) -> None:
-        expected = sum(map(float.__mul__, row, self.now))
+        expected = sum(map(mul, row, self.now))
         missed = abs(seconds - expected) / max(expected, 1e-6)
         self.samples += 1
         self.error += max(0.05, 1 / self.samples) * (min(missed, 10.0) - self.error)

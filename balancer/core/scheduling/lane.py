@@ -43,6 +43,7 @@ FULL_READINGS = 3
 FULL = 0.98
 ROOMY = 0.95
 """Below this KV-cache usage, a request that waits in the engine waits for a seat."""
+RECENT_S = 60.0
 BINS = 24
 
 
@@ -74,6 +75,8 @@ class Lane:
         "_heard_s",
         "_prompt_tokens",
         "_queue",
+        "_recent",
+        "_recent_s",
         "_sent",
         "_silent",
         "_unheard",
@@ -115,6 +118,8 @@ class Lane:
         self._head_since_s = 0.0
         self._heard_s = 0.0
         self._prompt_tokens = 0
+        self._recent = 0.0
+        self._recent_s = 0.0
         self._full_readings = 0
         self._used_tokens: float | None = None  # by the last reading, and what was sent and has ended since
         self._unheard: dict[Charge, None] = {}  # taken to decode, without a sign of it
@@ -150,6 +155,10 @@ class Lane:
         self._drain = WORKED_OFF / speed.prefill
         head = next(iter(self._queue)).uncached_tokens if self._queue else replica.pending_tokens
         self._head_tokens = MOST_WORKED_OFF * head
+
+    def recent(self, now: float) -> float:
+        """Requests sent there in the last RECENT_S or so."""
+        return self._recent * exp((self._recent_s - now) / RECENT_S) if self._recent else 0.0
 
     def overdue_s(self, now: float) -> float:
         """How late the next sign of life is: a replica that hangs must not go on looking idle. Streams that decode give none."""
@@ -257,6 +266,7 @@ class Lane:
 
     def sent(self, charge: Charge, output_tokens: float, now: float) -> None:
         request = charge.request
+        self._recent, self._recent_s = self.recent(now) + 1, now
         if self.replica.pending_tokens == charge.pending_tokens:
             self._head_since_s = now
         self._queue[charge] = None

@@ -13,8 +13,8 @@
                   as the next one to go is used again
 
 Speeds are learned per replica (core/fleet/speed.py), so costs are seconds on any mix of hardware. The replicas within
-HOME of the least cost that hold as much of the prompt are a tie, which goes to the conversation's home by rendezvous
-hashing: a second balancer, or this one restarted, sends it to the same place.
+HOME of the least cost that hold as much of the prompt are a tie, which goes to the conversation's home, by rendezvous
+hashing with bounded loads: a second balancer, or this one restarted, sends it to the same place.
 
 Late binding: while the best replica has OPEN_S of backlog, or no memory or seat, the request waits in the balancer,
 where its place can still change. A replica that opens gets, of those placed there, the one with the least work, less AGEING
@@ -51,6 +51,8 @@ REUSE_SPAN = 3.0
 """The chance of being used again falls to 1/e after so many times the usual time between two uses."""
 FIRST_REUSE_S = 10.0
 HOME = 0.1
+HOME_BOUND = 1.25
+"""A home has had at most so many times its share of the requests lately (Mirrokni, Thorup and Zadimoghaddam 2016)."""
 REPLACED_S = 1.0
 """A request that waits is placed anew after so long,"""
 IDLE_REPLACED_S = 0.1
@@ -163,19 +165,23 @@ class PredictedLatency(Indexed):
                 best, least_s = row, cost
         assert best is not None
         chosen, reason = best, _reason(best[2], rows) if matched else "uncached"
-        home = self._home(request, rows, best)
+        home = self._home(request, rows, best, now)
         if home is not None and home is not best:
             chosen, reason = home, "home"
         return self._decision(request, chosen[1], chosen[2], reason, now, Candidates(rows))
 
-    def _home(self, request: RequestView, rows: list[Row], best: Row) -> Row | None:
-        """The conversation's home, if it is as good as the best."""
+    def _home(self, request: RequestView, rows: list[Row], best: Row, now: float) -> Row | None:
+        """The conversation's home, among the replicas that are as good as the best and did not get more than their share."""
         key = session_key(request)
         if key is None:
             return None
         limit, hit = best[0] * (1 + HOME), best[2]
         tied = {row[1].replica: row for row in rows if row[0] <= limit and row[2] >= hit}
-        return tied[rendezvous(key, tied)[0]] if len(tied) > 1 else None
+        if len(tied) == 1:
+            return None
+        recent = {replica: row[1].recent(now) for replica, row in tied.items()}
+        bound = HOME_BOUND * (1 + sum(recent.values())) / len(recent)
+        return tied[rendezvous(key, (replica for replica in tied if recent[replica] <= bound))[0]]
 
     def _decision(
         self,
