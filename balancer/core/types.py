@@ -98,9 +98,20 @@ class RequestView:
     previous_response: str | None = None
 
 
+class Parts(NamedTuple):
+    """What a cost in seconds is made of: waiting before the request begins, its own prefill, decoding there, and what it does
+    to the others.
+    """
+
+    wait_s: float
+    work_s: float
+    load_s: float
+    harm_s: float
+
+
 class Candidate(NamedTuple):
-    """One replica as the policy saw it: the receipt of a decision is a sequence of these, best first. `wait_s` is the part
-    of the cost that stands before the request, where the policy counts in seconds.
+    """One replica as the policy saw it: the receipt of a decision is a sequence of these, best first. `parts` are there where
+    the policy counts in seconds.
     """
 
     replica: ReplicaId
@@ -108,7 +119,7 @@ class Candidate(NamedTuple):
     matched_tokens: int = 0
     in_flight: int = 0
     pending_tokens: int = 0
-    wait_s: float = 0.0
+    parts: Parts | None = None
 
 
 class Decision(NamedTuple):

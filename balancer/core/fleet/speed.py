@@ -65,6 +65,10 @@ class Siblings:
         self._count = 0
         self._mean = prior
 
+    def __len__(self) -> int:
+        """Those that have learned anything."""
+        return self._count
+
     def mean(self) -> Coefficients:
         return self._mean
 
@@ -134,6 +138,12 @@ class Speed:
         """A whole answer of `tokens` that did not stream took `seconds`."""
         steps = prefilled / BUDGET_TOKENS + tokens
         self._add((steps, prefilled, attention, steps * sequences, steps * context, 1.0), seconds, 1.0, now)
+
+    def regroup(self, siblings: Siblings) -> None:
+        """The replica turns out to be another's sibling."""
+        self.leave()
+        self._siblings = siblings
+        siblings.replace(None, self._learned)
 
     def leave(self) -> None:
         """The replica is gone."""

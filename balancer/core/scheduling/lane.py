@@ -4,6 +4,7 @@ Prices change with what happens there, not with who asks, so they are kept until
 """
 
 from collections import deque
+from dataclasses import dataclass
 from math import exp, log1p
 
 from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
@@ -44,21 +45,21 @@ FULL = 0.98
 ROOMY = 0.95
 """Below this KV-cache usage, a request that waits in the engine waits for a seat."""
 RECENT_S = 60.0
+FEWEST_TOKENS = 8
+"""The time per token of a shorter answer is mostly chance."""
 BINS = 24
 
 
+@dataclass(slots=True)
 class Sent:
-    """What the lane remembers of an attempt."""
+    """What the lane remembers of an attempt: the work before its first token, the context that it decodes with, and how long
+    its answer was expected to be. `mark` is of when it was sent, then of its first token.
+    """
 
-    __slots__ = ("ahead_tokens", "footprint_tokens", "mark", "output_tokens")
-
-    def __init__(
-        self, mark: Mark, ahead_tokens: float, footprint_tokens: float, output_tokens: float
-    ) -> None:
-        self.mark = mark
-        self.ahead_tokens = ahead_tokens
-        self.footprint_tokens = footprint_tokens
-        self.output_tokens = output_tokens
+    mark: Mark
+    ahead_tokens: float
+    context_tokens: float
+    output_tokens: float
 
 
 class Lane:
@@ -89,6 +90,7 @@ class Lane:
         "harm",
         "load_s",
         "meter",
+        "models",
         "per_output_s",
         "prefill_s",
         "replica",
@@ -103,6 +105,7 @@ class Lane:
     def __init__(self, replica: ReplicaState, speed: Speed) -> None:
         self.replica = replica
         self.speed = speed
+        self.models = replica.models
         self.meter = Meter()
         self.capacity_tokens: int | None = None
         self.seats = FIRST_SEATS
@@ -269,21 +272,24 @@ class Lane:
         self._recent, self._recent_s = self.recent(now) + 1, now
         if self.replica.pending_tokens == charge.pending_tokens:
             self._head_since_s = now
-        self._queue[charge] = None
+        if request.prompt_tokens:
+            self._queue[charge] = None
+        else:
+            charge.prefilled()  # a socket, a form, a route that computes nothing: no prefill to wait for
         self._prompt_tokens += request.prompt_tokens
-        footprint = request.prompt_tokens + output_tokens / 2
+        context_tokens = request.prompt_tokens + output_tokens / 2
         if self._used_tokens is not None:
             self._used_tokens += charge.uncached_tokens + output_tokens / 2
         self.stale = True
         self.refresh(now)
-        self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), footprint, output_tokens)
+        self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), context_tokens, output_tokens)
         if not request.stream and request.route.generates and charge.predicted_s is not None:
             self._silent.append((now + LATE * charge.predicted_s, charge))
             self.due_s = self._silent[0][0]
 
     def first_token(self, charge: Charge, now: float) -> None:
         sent = self._sent.get(charge)
-        if sent is None:
+        if sent is None or not charge.request.prompt_tokens:
             return
         self._heard_s = now
         self._prefilled(charge, now)
@@ -301,19 +307,29 @@ class Lane:
         sent.mark = self.meter.mark(now)
 
     def ended(self, charge: Charge, output_tokens: int, now: float) -> None:
-        sent = self._sent.pop(charge, None)
+        sent = self._sent.get(charge)
         if sent is None:
             return
+        self._learn(charge, sent, output_tokens, now)
+        del self._sent[charge]
         self._prompt_tokens -= charge.request.prompt_tokens
         if self._used_tokens is not None:
             self._used_tokens -= charge.uncached_tokens + sent.output_tokens
         self._unheard.pop(charge, None)
         self.stale = True
         self._heard_s = now
+
+    def _learn(self, charge: Charge, sent: Sent, output_tokens: int, now: float) -> None:
+        """What the end of an attempt tells of the replica's speed."""
+        if not charge.request.prompt_tokens:
+            return
         decoded = charge not in self._queue
+        if not decoded and charge.usage is not None and not charge.request.route.generates:
+            self.first_token(charge, now)  # an embedding is all prefill
+            decoded = True
         self._queue.pop(charge, None)
         if decoded:
-            self.meter.decodes_no_more(sent.footprint_tokens, now)
+            self.meter.decodes_no_more(sent.context_tokens, now)
         passed = self.meter.since(sent.mark, now)
         rest = passed.prefilled_tokens, passed.attention, passed.sequences, passed.context_tokens
         if charge.first_token_at is not None:
@@ -329,11 +345,7 @@ class Lane:
         self._head_since_s = now
         self.stale = True
         self.meter.prefilled(charge.uncached_tokens, charge.matched_tokens)
-        self.meter.decodes(self._sent[charge].footprint_tokens, now)
-
-
-FEWEST_TOKENS = 8
-"""The time per token of a shorter answer is mostly chance."""
+        self.meter.decodes(self._sent[charge].context_tokens, now)
 
 
 def _shortage(over: float) -> float:

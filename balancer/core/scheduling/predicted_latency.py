@@ -38,7 +38,7 @@ from balancer.core.scheduling.line import Waiting
 from balancer.core.scheduling.outputs import OutputLengths
 from balancer.core.scheduling.rendezvous import rendezvous
 from balancer.core.scheduling.session import session_key
-from balancer.core.types import Candidate, Decision, ReplicaId, RequestView
+from balancer.core.types import Candidate, Decision, Parts, ReplicaId, RequestView
 
 OPEN_S = 0.5
 """More backlog than this on a replica keeps no step of it fuller."""
@@ -53,6 +53,7 @@ FIRST_REUSE_S = 10.0
 HOME = 0.1
 HOME_BOUND = 1.25
 """A home has had at most so many times its share of the requests lately (Mirrokni, Thorup and Zadimoghaddam 2016)."""
+MOST_GROUPS = 256
 REPLACED_S = 1.0
 """A request that waits is placed anew after so long,"""
 IDLE_REPLACED_S = 0.1
@@ -60,8 +61,8 @@ IDLE_REPLACED_S = 0.1
 MOST_REPLACED = 16
 """so many at once."""
 
-Row = tuple[float, Lane, int, float, int, int]
-"""cost, replica, matched tokens, wait, requests in flight, pending tokens"""
+Row = tuple[float, Lane, int, float, float, float, int, int]
+"""cost, replica, matched tokens; of the cost: wait, work, load; requests in flight, pending tokens"""
 
 
 class Candidates(Sequence[Candidate]):
@@ -92,8 +93,17 @@ class Candidates(Sequence[Candidate]):
 
     def _written(self) -> list[Candidate]:
         return [
-            Candidate(lane.replica.id, cost, matched, in_flight, pending, wait_s)
-            for cost, lane, matched, wait_s, in_flight, pending in sorted(self._rows, key=itemgetter(0))
+            Candidate(
+                lane.replica.id,
+                cost,
+                matched,
+                in_flight,
+                pending,
+                Parts(wait_s, work_s, load_s, cost - wait_s - work_s - load_s),
+            )
+            for cost, lane, matched, wait_s, work_s, load_s, in_flight, pending in sorted(
+                self._rows, key=itemgetter(0)
+            )
         ]
 
 
@@ -153,13 +163,11 @@ class PredictedLatency(Indexed):
             uncached = prompt_tokens - hit
             if lane.waiting:
                 wait_s += lane.ahead_tokens(uncached, waiting) * lane.backlog_s  # noqa: PLW2901
-            cost = (
-                wait_s
-                + lane.load_s
-                + output_tokens * lane.per_output_s
-                + uncached * ((f + lane.harm) * lane.prefill_s + f * lane.attention_s * (hit + uncached / 2))
-            )
-            row = (cost, lane, hit, wait_s, replica.in_flight, replica.pending_tokens)
+            prefill_s = uncached * lane.prefill_s
+            work_s = f * (prefill_s + uncached * lane.attention_s * (hit + uncached / 2))
+            load_s = lane.load_s + output_tokens * lane.per_output_s
+            cost = wait_s + work_s + load_s + lane.harm * prefill_s
+            row = (cost, lane, hit, wait_s, work_s, load_s, replica.in_flight, replica.pending_tokens)
             rows.append(row)
             if cost <= least_s and (best is None or cost < least_s or _before(row, best)):
                 best, least_s = row, cost
@@ -260,8 +268,7 @@ class PredictedLatency(Indexed):
 
     def joined(self, replica: ReplicaState) -> None:
         super().joined(replica)
-        siblings = self._siblings.setdefault(replica.models, Siblings(self._prior))
-        lane = Lane(replica, Speed(siblings))
+        lane = Lane(replica, Speed(self._siblings_of(replica)))
         self._lanes[replica.slot] = self._lane_of[replica.id] = lane
 
     def left(self, replica: ReplicaState) -> None:
@@ -278,6 +285,9 @@ class PredictedLatency(Indexed):
 
     def dispatched(self, charge: Charge, now: float) -> None:
         lane = self._lanes[charge.replica.slot]
+        if lane.models != charge.replica.models:  # they were not known yet, or have changed
+            lane.models = charge.replica.models
+            lane.speed.regroup(self._siblings_of(charge.replica))
         self._reused(charge, now)
         super().dispatched(charge, now)
         self._turn += 1
@@ -301,6 +311,11 @@ class PredictedLatency(Indexed):
             lane.ended(charge, tokens, now)
         if tokens:
             self._outputs.saw(charge.request, tokens)
+
+    def _siblings_of(self, replica: ReplicaState) -> Siblings:
+        if len(self._siblings) > MOST_GROUPS:  # adapters come and go
+            self._siblings = {models: siblings for models, siblings in self._siblings.items() if siblings}
+        return self._siblings.setdefault(replica.models, Siblings(self._prior))
 
     def _reused(self, charge: Charge, now: float) -> None:
         """How long it was until these blocks were used again."""

@@ -7,7 +7,7 @@ from balancer.core.fleet.speed import PRIOR, Coefficients
 from balancer.core.scheduling import Charge, Line
 from balancer.core.scheduling.lane import FIRST_SEATS
 from balancer.core.scheduling.predicted_latency import AGEING, OPEN_S, PredictedLatency
-from balancer.core.types import EngineSample, Usage
+from balancer.core.types import EngineSample, RouteKind, Usage
 from tests.core.scheduling.stage import BLOCK, Stage, asked
 
 LONG = "abcdefghij" * 20
@@ -29,6 +29,18 @@ def test_the_replica_that_holds_the_prompt_is_sooner(stage):
     assert (decision.replica, decision.reason) == ("b", "cached")
     assert decision.matched_tokens == BLOCK * len(LONG)
     assert [candidate.replica for candidate in decision.candidates] == ["b", "a"]
+
+
+def test_the_receipt_tells_what_costs_are_made_of(stage):
+    stage.hold("sys", "b")
+    stage.send(LONG, "a")
+    stage.send("sys", "b").first_token(stage.now)
+    receipt = {candidate.replica: candidate for candidate in stage.choose("sysq").candidates}
+    for candidate in receipt.values():
+        assert sum(candidate.parts) == pytest.approx(candidate.cost)
+    assert receipt["a"].parts.wait_s > receipt["b"].parts.wait_s == 0
+    assert receipt["a"].parts.work_s > receipt["b"].parts.work_s > 0
+    assert receipt["b"].parts.harm_s > 0
 
 
 def test_computing_it_again_beats_a_long_queue(stage):
@@ -54,9 +66,9 @@ def test_what_all_hold_gives_no_preference(stage):
 
 def test_a_queue_shrinks_while_time_passes(stage):
     stage.send(LONG, "a")
-    first = next(c.wait_s for c in stage.choose("q").candidates if c.replica == "a")
+    first = next(c.parts.wait_s for c in stage.choose("q").candidates if c.replica == "a")
     stage.now += 0.3
-    later = next(c.wait_s for c in stage.choose("q").candidates if c.replica == "a")
+    later = next(c.parts.wait_s for c in stage.choose("q").candidates if c.replica == "a")
     assert 0 < later < first
 
 
@@ -243,6 +255,38 @@ def test_who_waits_for_a_replica_that_is_gone_is_placed_anew(stage):
 
 
 # -- answers that do not stream
+
+
+def test_a_socket_that_stays_open_makes_no_replica_look_late(stage):
+    stage.send("", "a")
+    stage.now += 3600
+    costs = {c.replica: c.cost for c in stage.choose("q").candidates}
+    assert costs["a"] < costs["b"] + 0.1
+
+
+def test_an_embedding_teaches_the_speed_of_prefill(stage):
+    for turn in range(60):
+        request = asked(f"{turn:03}xyzuvw" * 10)
+        request.route, request.stream = RouteKind.EMBEDDINGS, False
+        decision = stage.policy.choose(request, [stage["a"]], stage.now)
+        charge = Charge(request, stage["a"], decision, stage.policy, stage.now)
+        stage.now += 5 * charge.uncached_tokens * PRIOR.prefill
+        charge.release(stage.now, Usage(request.prompt_tokens, 0))
+    assert stage.policy._lanes[stage["a"].slot].speed.now.prefill > 3 * PRIOR.prefill
+
+
+def test_replicas_learn_from_those_of_their_model_alone():
+    stage = Stage(lambda index, _: PredictedLatency(index), 3)
+    stage["c"].models = frozenset({"other"})
+    for turn in range(40):
+        charge = stage.send(f"{turn:03}xyzuvw" * 20, "a")
+        stage.now += 6 * charge.uncached_tokens * PRIOR.prefill
+        charge.first_token(stage.now)
+        charge.release(stage.now, Usage(640, 1))
+    stage.send("q", "b").release(stage.now)
+    stage.send("q", "c").release(stage.now)
+    cost = {c.replica: c.parts.work_s for c in stage.choose(LONG).candidates}
+    assert cost["b"] > 3 * cost["c"]
 
 
 def test_a_silent_answer_is_taken_to_decode_when_its_first_token_was_due(stage):
