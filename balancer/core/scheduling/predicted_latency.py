@@ -188,7 +188,8 @@ class PredictedLatency(Indexed):
         if len(tied) == 1:
             return None
         recent = {replica: row[1].recent(now) for replica, row in tied.items()}
-        bound = HOME_BOUND * (1 + sum(recent.values())) / len(recent)
+        mean = sum(recent.values()) / len(recent)
+        bound = max(mean, HOME_BOUND * (mean + 1 / len(recent)) - 1)  # with this one it would be at its bound
         return tied[rendezvous(key, (replica for replica in tied if recent[replica] <= bound))[0]]
 
     def _decision(

@@ -110,6 +110,18 @@ def test_a_cold_conversation_has_the_same_home_in_every_balancer():
     assert len(set(homes[0])) == 4
 
 
+def test_homes_are_spread_evenly_from_the_start():
+    stage = Stage(lambda index, _: PredictedLatency(index), 3)
+    for group in "uvwxyz":
+        stage.send(group + "abc", session=f"session {group}").release(stage.now)
+        stage.now += 1
+    assert {state.id: stage.index.held_blocks(state.slot) for state in stage.fleet} == {
+        "a": 8,
+        "b": 8,
+        "c": 8,
+    }
+
+
 def test_a_home_that_is_busy_is_left():
     stage = Stage(lambda index, _: PredictedLatency(index), 4)
     home = stage.choose("abc", "s").replica
