@@ -30,6 +30,7 @@ OTHERS_FLAGS = {
     "--once": "of scripts/demo",
     "--strict": "of mypy",
     "--enable-prompt-tokens-details": "of vLLM",
+    "--long-prefill-token-threshold": "of vLLM",
     "--stop-timeout": "of docker",
 }
 DEFAULTS = {
