@@ -222,9 +222,9 @@ def demo(
         with Progress(*columns, console=console) as progress:
             with cluster("round_robin", serving_port, Path(name)) as target:
                 results["round_robin"] = asyncio.run(traffic(target, duration_s, progress, "round_robin"))
-            target = stack.enter_context(cluster("cache_aware", serving_port, Path(name)))
+            target = stack.enter_context(cluster("predicted_latency", serving_port, Path(name)))
             results["predicted_latency (default)"] = asyncio.run(
-                traffic(target, duration_s, progress, "cache_aware")
+                traffic(target, duration_s, progress, "predicted_latency")
             )
         console.print(table(results))
         if not once:
