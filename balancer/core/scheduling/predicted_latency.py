@@ -13,8 +13,9 @@
                   as the next one to go is used again
 
 Speeds are learned per replica (core/fleet/speed.py), so costs are seconds on any mix of hardware. The replicas within
-HOME of the least cost that hold as much of the prompt are a tie, which goes to the conversation's home, by rendezvous
-hashing with bounded loads: a second balancer, or this one restarted, sends it to the same place.
+HOME of the least cost, or as far as predictions are off, that hold as much of the prompt are a tie. It goes to the
+conversation's home, by rendezvous hashing with bounded loads: a second balancer, or this one restarted, sends it to the
+same place.
 
 Late binding: while the best replica has OPEN_S of backlog, or no memory or seat, the request waits in the balancer,
 where its place can still change. A replica that opens gets, of those placed there, the one with the least work, less AGEING
@@ -51,6 +52,10 @@ REUSE_SPAN = 3.0
 """The chance of being used again falls to 1/e after so many times the usual time between two uses."""
 FIRST_REUSE_S = 10.0
 HOME = 0.1
+MOST_UNSURE = 0.3
+"""Costs that differ by less than predictions are off, up to this, are alike: else who once seemed slower is never asked
+again.
+"""
 HOME_BOUND = 1.25
 """A home has had at most so many times its share of the requests lately (Mirrokni, Thorup and Zadimoghaddam 2016)."""
 MOST_GROUPS = 256
@@ -183,7 +188,8 @@ class PredictedLatency(Indexed):
         key = session_key(request)
         if key is None:
             return None
-        limit, hit = best[0] * (1 + HOME), best[2]
+        unsure = min(MOST_UNSURE, best[1].speed.error)
+        limit, hit = best[0] * (1 + max(HOME, unsure)), best[2]
         tied = {row[1].replica: row for row in rows if row[0] <= limit and row[2] >= hit}
         if len(tied) == 1:
             return None
