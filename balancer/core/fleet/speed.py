@@ -72,6 +72,14 @@ class Siblings:
     def mean(self) -> Coefficients:
         return self._mean
 
+    def but(self, own: Coefficients) -> Coefficients:
+        """The mean of the others."""
+        if self._count < 2:
+            return own
+        return Coefficients(
+            *((total - x) / (self._count - 1) for total, x in zip(self._sums, own, strict=True))
+        )
+
     def replace(self, old: Coefficients | None, new: Coefficients | None) -> None:
         """A replica's coefficients changed; None: it was not among them, or is no longer."""
         for i in range(_SIZE):
@@ -101,6 +109,17 @@ class Speed:
     def now(self) -> Coefficients:
         """What is believed; of a replica that has not answered yet, what its siblings show."""
         return self._learned or self._siblings.mean()
+
+    def believed(self, now: float) -> Coefficients:
+        """What is known grows old: a replica of which nothing is heard is taken more and more for one like its siblings, so
+        that one that once seemed slow is asked again.
+        """
+        learned = self._learned
+        if learned is None:
+            return self._siblings.mean()
+        mean = self._siblings.but(learned)
+        old = 1 - exp((self._last_s - now) / MEMORY_S)
+        return Coefficients(*(own + old * (usual - own) for own, usual in zip(learned, mean, strict=True)))
 
     def __repr__(self) -> str:
         return f"<Speed {1 / self.now.prefill:.0f} prompt tokens/s, {self.samples} samples, error {self.error:.0%}>"

@@ -44,6 +44,7 @@ FULL_READINGS = 3
 FULL = 0.98
 ROOMY = 0.95
 """Below this KV-cache usage, a request that waits in the engine waits for a seat."""
+REPRICED_S = 1.0
 RECENT_S = 60.0
 FEWEST_TOKENS = 8
 """The time per token of a shorter answer is mostly chance."""
@@ -69,6 +70,7 @@ class Lane:
     """
 
     __slots__ = (
+        "_believed",
         "_drain",
         "_full_readings",
         "_head_since_s",
@@ -130,23 +132,26 @@ class Lane:
     # -- prices
 
     def refresh(self, now: float) -> None:
-        """Price it anew, if anything happened."""
+        """Price it anew, if anything happened, or nothing did for a while."""
+        due = now >= self.due_s
         while self._silent and self._silent[0][0] <= now:
             _, charge = self._silent.popleft()
             if charge in self._queue:
                 charge.prefilled()
                 self._prefilled(charge, now)
                 self._unheard[charge] = None
-        self.due_s = self._silent[0][0] if self._silent else float("inf")
         replica = self.replica
         if replica.sample is not self.sample:
             self._read(replica.sample)
-        elif not self.stale:
+        elif not self.stale and not due:
             return
         self.stale = False
+        self.due_s = now + REPRICED_S
+        if self._silent:
+            self.due_s = min(self.due_s, self._silent[0][0])
         if self.sample is not None and now - self.sample.taken_at > SAMPLE_MAX_AGE_S:
             self._used_tokens = None
-        speed = self.speed.now
+        speed = self._believed = self.speed.believed(now)
         load = replica.load(now)
         step_s = speed.step_s(load, self._prompt_tokens)
         self.load_s = step_s
@@ -190,7 +195,7 @@ class Lane:
             return True
         if in_flight >= self.seats * SEATS_SLACK or self._full():
             return False
-        return self.backlog(now) * self.speed.now.prefill < backlog_s
+        return self.backlog(now) * self.prefill_s < backlog_s
 
     def ahead_tokens(self, uncached_tokens: int, waiting: Waiting | None) -> int:
         """The work of those that wait here for the replica and would go before such a request."""
@@ -201,7 +206,7 @@ class Lane:
 
     def predicted_s(self, request: RequestView, matched_tokens: int, now: float) -> float:
         """TTFT, if it is sent now."""
-        speed = self.speed.now
+        speed = self._believed
         uncached = request.prompt_tokens - matched_tokens
         return (
             speed.request
@@ -285,7 +290,7 @@ class Lane:
         self._sent[charge] = Sent(self.meter.mark(now), self.backlog(now), context_tokens, output_tokens)
         if not request.stream and request.route.generates and charge.predicted_s is not None:
             self._silent.append((now + LATE * charge.predicted_s, charge))
-            self.due_s = self._silent[0][0]
+            self.due_s = min(self.due_s, self._silent[0][0])
 
     def first_token(self, charge: Charge, now: float) -> None:
         sent = self._sent.get(charge)

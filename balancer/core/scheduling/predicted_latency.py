@@ -257,7 +257,7 @@ class PredictedLatency(Indexed):
         """Who goes next of those placed there."""
         best: tuple[float, Waiting] | None = None
         for lane in opened:
-            prefill_s = lane.speed.now.prefill
+            prefill_s = lane.prefill_s
             for waiting in lane.waiting:
                 rank = waiting.decision.uncached_tokens * prefill_s - AGEING * (now - waiting.since)
                 if (best is None or rank < best[0]) and waiting.request.model == model:

@@ -96,6 +96,17 @@ def test_siblings_of_different_speed_stay_apart():
     assert seconds_of(fast.now) == pytest.approx(seconds_of(PRIOR), rel=0.2)
 
 
+def test_one_that_once_seemed_slow_is_taken_for_its_siblings_in_time():
+    siblings = Siblings(PRIOR)
+    unlucky, other = Speed(siblings), Speed(siblings)
+    taught(unlucky, Coefficients(*(5 * x for x in SLOW)), seconds=5.0)
+    taught(other, SLOW)
+    assert seconds_of(unlucky.believed(5.0))[0] > 3 * seconds_of(other.now)[0]
+    ages = [seconds_of(unlucky.believed(now))[0] for now in (5.0, 30.0, 120.0)]
+    assert ages == sorted(ages, reverse=True)
+    assert ages[-1] == pytest.approx(seconds_of(other.now)[0], rel=0.05)
+
+
 positive = st.floats(0, 1e6, allow_nan=False)
 
 
