@@ -8,13 +8,15 @@ P: prompt tokens that were prefilled in that time (this request's and others'), 
 and c: sequences that decoded and their context tokens, on average over that time. The six coefficients are one
 non-negative least-squares problem in relative errors, with exponential forgetting: what is older than MEMORY_S
 counts little, so a GPU that throttles is followed within a minute. The prior of each solution lies between the
-last one and the mean of the model's other replicas: what the traffic does not show keeps its value, and a replica that
+last one and the mean of all replicas of the model: what the traffic does not show keeps its value, and a replica that
 is new begins as its siblings are. Errors beyond some times the usual count less (Huber 1964).
 """
 
 from math import exp
 from operator import mul
 from typing import NamedTuple
+
+from balancer.core.fleet.meter import Passed
 
 BUDGET_TOKENS = 8192
 """vLLM's max_num_batched_tokens on current GPUs."""
@@ -57,20 +59,17 @@ _SIZE = len(PRIOR)
 
 
 class Siblings:
-    """The replicas of one model: the mean of their coefficients."""
+    """The replicas of one model, and the mean of their coefficients."""
 
     def __init__(self, prior: Coefficients) -> None:
         self._prior = prior
         self._sums = [0.0] * _SIZE
         self._count = 0
-        self._mean = prior
+        self.mean = prior
 
     def __len__(self) -> int:
         """Those that have learned anything."""
         return self._count
-
-    def mean(self) -> Coefficients:
-        return self._mean
 
     def but(self, own: Coefficients) -> Coefficients:
         """The mean of the others."""
@@ -85,7 +84,7 @@ class Siblings:
         for i in range(_SIZE):
             self._sums[i] += (new[i] if new else 0.0) - (old[i] if old else 0.0)
         self._count += (new is not None) - (old is not None)
-        self._mean = (
+        self.mean = (
             Coefficients(*(total / self._count for total in self._sums)) if self._count else self._prior
         )
 
@@ -108,7 +107,7 @@ class Speed:
     @property
     def now(self) -> Coefficients:
         """What is believed; of a replica that has not answered yet, what its siblings show."""
-        return self._learned or self._siblings.mean()
+        return self._learned or self._siblings.mean
 
     def believed(self, now: float) -> Coefficients:
         """What is known grows old: a replica of which nothing is heard is taken more and more for one like its siblings, so
@@ -116,7 +115,7 @@ class Speed:
         """
         learned = self._learned
         if learned is None:
-            return self._siblings.mean()
+            return self._siblings.mean
         mean = self._siblings.but(learned)
         old = 1 - exp((self._last_s - now) / MEMORY_S)
         return Coefficients(*(own + old * (usual - own) for own, usual in zip(learned, mean, strict=True)))
@@ -124,39 +123,34 @@ class Speed:
     def __repr__(self) -> str:
         return f"<Speed {1 / self.now.prefill:.0f} prompt tokens/s, {self.samples} samples, error {self.error:.0%}>"
 
-    def saw_first_token(
-        self, seconds: float, prefilled: float, attention: float, sequences: float, context: float, now: float
-    ) -> None:
-        steps = 1 + prefilled / BUDGET_TOKENS
-        self._add((steps, prefilled, attention, steps * sequences, steps * context, 1.0), seconds, 1.0, now)
+    def saw_answer(self, passed: Passed, tokens: int, now: float) -> None:
+        """The first `tokens` of an answer, from its sending on: 1 is the first token alone."""
+        steps = passed.prefilled_tokens / BUDGET_TOKENS + tokens
+        self._add(
+            (
+                steps,
+                passed.prefilled_tokens,
+                passed.attention,
+                steps * passed.sequences,
+                steps * passed.context_tokens,
+                1.0,
+            ),
+            passed.seconds,
+            1.0,
+            now,
+        )
 
-    def saw_tokens(
-        self,
-        seconds: float,
-        tokens: int,
-        prefilled: float,
-        attention: float,
-        sequences: float,
-        context: float,
-        now: float,
-    ) -> None:
-        """`tokens` came in `seconds` after the first one."""
-        row = (1.0, prefilled / tokens, attention / tokens, sequences, context, 0.0)
-        self._add(row, seconds / tokens, min(1.0, tokens / LONG_ANSWER_TOKENS), now)
-
-    def saw_answer(
-        self,
-        seconds: float,
-        tokens: int,
-        prefilled: float,
-        attention: float,
-        sequences: float,
-        context: float,
-        now: float,
-    ) -> None:
-        """A whole answer of `tokens` that did not stream took `seconds`."""
-        steps = prefilled / BUDGET_TOKENS + tokens
-        self._add((steps, prefilled, attention, steps * sequences, steps * context, 1.0), seconds, 1.0, now)
+    def saw_tokens(self, passed: Passed, tokens: int, now: float) -> None:
+        """So many tokens, from the first one on."""
+        row = (
+            1.0,
+            passed.prefilled_tokens / tokens,
+            passed.attention / tokens,
+            passed.sequences,
+            passed.context_tokens,
+            0.0,
+        )
+        self._add(row, passed.seconds / tokens, min(1.0, tokens / LONG_ANSWER_TOKENS), now)
 
     def regroup(self, siblings: Siblings) -> None:
         """The replica turns out to be another's sibling."""
@@ -190,7 +184,7 @@ class Speed:
 
     def _solved(self) -> Coefficients:
         """Coordinate descent from the prior."""
-        siblings = self._siblings.mean()
+        siblings = self._siblings.mean
         prior = [
             own + PULL * (mean - own) for own, mean in zip(self._learned or siblings, siblings, strict=True)
         ]

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling.indexed import Indexed, matched_tokens
+from balancer.core.scheduling.indexed import Indexed, matched_tokens, reason, uncached_tokens
 from balancer.core.types import Candidate, Decision, RequestView
 
 SEQUENCE_TOKENS = 32
@@ -51,16 +51,5 @@ class CacheAware(Indexed):
         chosen.last_chosen = self._turn
         assert best is not None
         hit = -best[1]
-        longest = max(candidate.matched_tokens for candidate in candidates)
-        if not longest:
-            reason = "least_work"
-        elif hit == longest:
-            reason = "cached_everywhere" if _alike(candidates) else "cached"
-        else:
-            reason = "cached_elsewhere_but_busy"
-        return Decision(chosen.id, reason, hit, max(1, request.prompt_tokens - hit), tuple(candidates))
-
-
-def _alike(candidates: list[Candidate]) -> bool:
-    first = candidates[0].matched_tokens
-    return all(candidate.matched_tokens == first for candidate in candidates)
+        why = reason(hit, [candidate.matched_tokens for candidate in candidates], "least_work")
+        return Decision(chosen.id, why, hit, uncached_tokens(request, hit), tuple(candidates))

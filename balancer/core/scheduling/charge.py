@@ -51,6 +51,11 @@ class Charge:
         state = "ended" if self.ended_at is not None else "decoding" if self.first_token_at else "prefilling"
         return f"<Charge on {self.replica.id}, {state}, {self.uncached_tokens} uncached tokens>"
 
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of the answer, as far as it told: by its usage, else a token an event."""
+        return self.output_events if self.usage is None else self.usage.output_tokens
+
     def first_token(self, now: float) -> None:
         """Prefill is over: only decoding is left."""
         if self.ended_at is None and self.first_token_at is None:

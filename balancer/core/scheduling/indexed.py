@@ -5,6 +5,7 @@ half of it and more than SLACK_BLOCKS short. Only a prefix that was last used SE
 younger one may still be being computed, and is not evicted that soon.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
@@ -45,6 +46,21 @@ def matched_blocks(request: RequestView, tokens: int) -> int:
     return min(len(request.block_keys), blocks)
 
 
+def uncached_tokens(request: RequestView, matched_tokens: int) -> int:
+    """At least one: vLLM computes a prompt's last token even if it holds all of it."""
+    return max(1, request.prompt_tokens - matched_tokens)
+
+
+def reason(hit: int, hits: Sequence[int], cold: str) -> str:
+    """Why a replica that holds `hit` tokens of the prompt was chosen of those that hold `hits`; `cold`: nobody holds any."""
+    longest = max(hits)
+    if not longest:
+        return cold
+    if hit < longest:
+        return "cached_elsewhere_but_busy"
+    return "cached_everywhere" if min(hits) == longest else "cached"
+
+
 class Indexed(Policy):
     reads: ClassVar[Reads] = Reads.PROMPT
 
@@ -66,11 +82,16 @@ class Indexed(Policy):
         depth = matched_blocks(request, charge.matched_tokens)
         if depth:
             used = self._index.last_used(replica.slot, request.block_keys[depth - 1])
-            if used is not None and now - used >= SETTLED_S:
-                self._promises.add(charge)
+            if used is not None:
+                self._reused(charge, now - used)
+                if now - used >= SETTLED_S:
+                    self._promises.add(charge)
         self._index.record(replica.slot, request.block_keys, now)
         self._capacities[replica].sent(request)
         self._resize(replica)
+
+    def _reused(self, charge: Charge, age_s: float) -> None:
+        """The prefix that the replica holds of this prompt was last used so long ago."""
 
     def ended(self, charge: Charge, now: float) -> None:
         if charge not in self._promises:

@@ -7,17 +7,19 @@ from collections import deque
 from dataclasses import dataclass
 from math import exp, log1p
 
+from balancer.core.fleet.meter import Mark, Meter
 from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
 from balancer.core.fleet.speed import BUDGET_TOKENS, Speed
 from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.line import Waiting
-from balancer.core.scheduling.meter import Mark, Meter
 from balancer.core.types import EngineSample, RequestView
 
 INFLICTED = 0.05
 """How much a second that a stream stalls weighs against a second of waiting for a first token."""
 DECODE = 0.03
 """The same of a second that decoding takes longer."""
+OPEN_S = 0.5
+"""More backlog than this on a replica keeps no step of it fuller."""
 CROWDED = 0.05
 """Memory and seats begin to be scarce that far before their end: traffic fluctuates."""
 SEATS_WEIGHT = 3.0
@@ -39,9 +41,11 @@ are believed to fit, twice as many are believed to, until the batch is seen to b
 SEATS_SLACK = 1.02
 """So many times the seats may be sent, so that a number that was read too low shows."""
 FEWEST_SEATS = 8
+"""Fewer that run say nothing: a batch is small while a long prompt is prefilled, too."""
 FULL_READINGS = 3
 """So many readings in a row must show a full batch."""
 FULL = 0.98
+"""Above this KV-cache usage, what is sent waits in the engine for memory."""
 ROOMY = 0.95
 """Below this KV-cache usage, a request that waits in the engine waits for a seat."""
 REPRICED_S = 1.0
@@ -188,14 +192,14 @@ class Lane:
             return 0.0
         return pending - min((now - self._head_since_s) * self._drain, self._head_tokens)
 
-    def open(self, now: float, backlog_s: float) -> bool:
+    def open(self, now: float) -> bool:
         """Whether one more is better off there than waiting here."""
         in_flight = self.replica.in_flight
         if not in_flight:
             return True
         if in_flight >= self.seats * SEATS_SLACK or self._full():
             return False
-        return self.backlog(now) * self.prefill_s < backlog_s
+        return self.backlog(now) * self.prefill_s < OPEN_S
 
     def ahead_tokens(self, uncached_tokens: int, waiting: Waiting | None) -> int:
         """The work of those that wait here for the replica and would go before such a request."""
@@ -301,21 +305,15 @@ class Lane:
         passed = self.meter.since(sent.mark, now)
         if passed.prefilled_tokens:
             share = min(1.0, sent.ahead_tokens / passed.prefilled_tokens)
-            self.speed.saw_first_token(
-                passed.seconds,
-                sent.ahead_tokens,
-                passed.attention * share,
-                passed.sequences,
-                passed.context_tokens,
-                now,
-            )
+            own = passed._replace(prefilled_tokens=sent.ahead_tokens, attention=passed.attention * share)
+            self.speed.saw_answer(own, 1, now)
         sent.mark = self.meter.mark(now)
 
-    def ended(self, charge: Charge, output_tokens: int, now: float) -> None:
+    def ended(self, charge: Charge, now: float) -> None:
         sent = self._sent.get(charge)
         if sent is None:
             return
-        self._learn(charge, sent, output_tokens, now)
+        self._learn(charge, sent, now)
         del self._sent[charge]
         self._prompt_tokens -= charge.request.prompt_tokens
         if self._used_tokens is not None:
@@ -324,7 +322,7 @@ class Lane:
         self.stale = True
         self._heard_s = now
 
-    def _learn(self, charge: Charge, sent: Sent, output_tokens: int, now: float) -> None:
+    def _learn(self, charge: Charge, sent: Sent, now: float) -> None:
         """What the end of an attempt tells of the replica's speed."""
         if not charge.request.prompt_tokens:
             return
@@ -336,12 +334,12 @@ class Lane:
         if decoded:
             self.meter.decodes_no_more(sent.context_tokens, now)
         passed = self.meter.since(sent.mark, now)
-        rest = passed.prefilled_tokens, passed.attention, passed.sequences, passed.context_tokens
+        tokens = charge.output_tokens
         if charge.first_token_at is not None:
-            if output_tokens > FEWEST_TOKENS:
-                self.speed.saw_tokens(passed.seconds, output_tokens - 1, *rest, now)
-        elif output_tokens and decoded:
-            self.speed.saw_answer(passed.seconds, output_tokens, *rest, now)
+            if tokens > FEWEST_TOKENS:
+                self.speed.saw_tokens(passed, tokens - 1, now)
+        elif tokens and decoded:
+            self.speed.saw_answer(passed, tokens, now)
 
     def _prefilled(self, charge: Charge, now: float) -> None:
         if charge not in self._queue:

@@ -35,29 +35,29 @@ class Policy(ABC):
         """Which of those that wait, first come first, goes next, and where; None: nothing is sent now."""
         return None
 
-    def waits(self, waiting: Waiting) -> None:  # noqa: B027
+    def waits(self, waiting: Waiting) -> None:
         """A request waits in the balancer."""
 
-    def waits_no_more(self, waiting: Waiting) -> None:  # noqa: B027
+    def waits_no_more(self, waiting: Waiting) -> None:
         """It is about to be sent, or its client has gone."""
 
-    def joined(self, replica: ReplicaState) -> None:  # noqa: B027
+    def joined(self, replica: ReplicaState) -> None:
         """A replica is new, and its cache empty."""
 
-    def left(self, replica: ReplicaState) -> None:  # noqa: B027
+    def left(self, replica: ReplicaState) -> None:
         """A replica is gone for good."""
 
-    def dispatched(self, charge: Charge, now: float) -> None:  # noqa: B027
+    def dispatched(self, charge: Charge, now: float) -> None:
         """An attempt is sent. Exactly one `ended` follows each."""
 
-    def first_token(self, charge: Charge, now: float) -> None:  # noqa: B027
+    def first_token(self, charge: Charge, now: float) -> None:
         """The attempt's first token came; never told for answers that do not stream."""
 
-    def ended(self, charge: Charge, now: float) -> None:  # noqa: B027
+    def ended(self, charge: Charge, now: float) -> None:
         """The attempt is over; its `usage` is None if it failed, or told none."""
 
-    def forgot(self, replica: ReplicaState) -> None:  # noqa: B027
+    def forgot(self, replica: ReplicaState) -> None:
         """The replica's cache is empty: it restarted."""
 
-    def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:  # noqa: B027
+    def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
         """The replica's KV cache holds so many tokens."""

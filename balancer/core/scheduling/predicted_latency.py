@@ -33,7 +33,7 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.fleet.speed import PRIOR, Coefficients, Siblings, Speed
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.indexed import Indexed, block_tokens, matched_blocks
+from balancer.core.scheduling.indexed import Indexed, block_tokens, reason, uncached_tokens
 from balancer.core.scheduling.lane import Lane
 from balancer.core.scheduling.line import Waiting
 from balancer.core.scheduling.outputs import OutputLengths
@@ -41,8 +41,6 @@ from balancer.core.scheduling.rendezvous import rendezvous
 from balancer.core.scheduling.session import session_key
 from balancer.core.types import Candidate, Decision, Parts, ReplicaId, RequestView
 
-OPEN_S = 0.5
-"""More backlog than this on a replica keeps no step of it fuller."""
 AGEING = 0.15
 """Seconds of work that a second of waiting makes up for."""
 MOST_CONGESTION = 20.0
@@ -80,11 +78,6 @@ class Candidates(Sequence[Candidate]):
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._written())
@@ -143,6 +136,7 @@ class PredictedLatency(Indexed):
         least_s = float("inf")
         for replica in replicas:
             lane = lanes[replica.slot]
+            # what refresh() asks first, without the call: this runs for each replica and request
             if lane.stale or now >= lane.due_s or replica.sample is not lane.sample:
                 lane.refresh(now)
             wait_s = 0.0
@@ -161,13 +155,14 @@ class PredictedLatency(Indexed):
         rows: list[Row] = []
         best: Row | None = None
         least_s = float("inf")
-        for replica, wait_s in zip(replicas, waits, strict=True):
+        for replica, backlog_s in zip(replicas, waits, strict=True):
             slot = replica.slot
             lane = lanes[slot]
             hit = min(prompt_tokens, int(matched[slot] * per_block)) if slot in matched else 0
             uncached = prompt_tokens - hit
+            wait_s = backlog_s
             if lane.waiting:
-                wait_s += lane.ahead_tokens(uncached, waiting) * lane.backlog_s  # noqa: PLW2901
+                wait_s += lane.ahead_tokens(uncached, waiting) * lane.backlog_s
             prefill_s = uncached * lane.prefill_s
             work_s = f * (prefill_s + uncached * lane.attention_s * (hit + uncached / 2))
             load_s = lane.load_s + output_tokens * lane.per_output_s
@@ -177,11 +172,11 @@ class PredictedLatency(Indexed):
             if cost <= least_s and (best is None or cost < least_s or _before(row, best)):
                 best, least_s = row, cost
         assert best is not None
-        chosen, reason = best, _reason(best[2], rows) if matched else "uncached"
+        chosen, why = best, reason(best[2], [row[2] for row in rows], "uncached") if matched else "uncached"
         home = self._home(request, rows, best, now)
         if home is not None and home is not best:
-            chosen, reason = home, "home"
-        return self._decision(request, chosen[1], chosen[2], reason, now, Candidates(rows))
+            chosen, why = home, "home"
+        return self._decision(request, chosen[1], chosen[2], why, now, Candidates(rows))
 
     def _home(self, request: RequestView, rows: list[Row], best: Row, now: float) -> Row | None:
         """The conversation's home, among the replicas that are as good as the best and did not get more than their share."""
@@ -203,17 +198,17 @@ class PredictedLatency(Indexed):
         request: RequestView,
         lane: Lane,
         hit: int,
-        reason: str,
+        why: str,
         now: float,
         candidates: Sequence[Candidate],
     ) -> Decision:
         return Decision(
             lane.replica.id,
-            reason,
+            why,
             hit,
-            max(1, request.prompt_tokens - hit),
+            uncached_tokens(request, hit),
             candidates,
-            wait=request.prompt_tokens > 0 and (bool(lane.waiting) or not lane.open(now, OPEN_S)),
+            wait=request.prompt_tokens > 0 and (bool(lane.waiting) or not lane.open(now)),
             predicted_s=lane.predicted_s(request, hit, now),
         )
 
@@ -237,7 +232,7 @@ class PredictedLatency(Indexed):
         opened = []
         for lane in lanes:
             lane.refresh(now)
-            if lane.open(now, OPEN_S):
+            if lane.open(now):
                 opened.append(lane)
         if not opened:
             return None
@@ -295,7 +290,6 @@ class PredictedLatency(Indexed):
         if lane.models != charge.replica.models:  # they were not known yet, or have changed
             lane.models = charge.replica.models
             lane.speed.regroup(self._siblings_of(charge.replica))
-        self._reused(charge, now)
         super().dispatched(charge, now)
         self._turn += 1
         charge.replica.last_chosen = self._turn
@@ -312,38 +306,22 @@ class PredictedLatency(Indexed):
 
     def ended(self, charge: Charge, now: float) -> None:
         super().ended(charge, now)
-        tokens = charge.output_events if charge.usage is None else charge.usage.output_tokens
         lane = self._lane_of.get(charge.replica.id)
         if lane is not None:
-            lane.ended(charge, tokens, now)
-        if tokens:
-            self._outputs.saw(charge.request, tokens)
+            lane.ended(charge, now)
+        if charge.output_tokens:
+            self._outputs.saw(charge.request, charge.output_tokens)
 
     def _siblings_of(self, replica: ReplicaState) -> Siblings:
         if len(self._siblings) > MOST_GROUPS:  # adapters come and go
             self._siblings = {models: siblings for models, siblings in self._siblings.items() if siblings}
         return self._siblings.setdefault(replica.models, Siblings(self._prior))
 
-    def _reused(self, charge: Charge, now: float) -> None:
-        """How long it was until these blocks were used again."""
-        depth = matched_blocks(charge.request, charge.matched_tokens)
-        if depth:
-            used = self._index.last_used(charge.replica.slot, charge.request.block_keys[depth - 1])
-            if used is not None:
-                weight = 0.01 * min(1.0, charge.matched_tokens / 10_000)
-                self._reuse_s += weight * (now - used - self._reuse_s)
+    def _reused(self, charge: Charge, age_s: float) -> None:
+        weight = 0.01 * min(1.0, charge.matched_tokens / 10_000)
+        self._reuse_s += weight * (age_s - self._reuse_s)
 
 
 def _before(row: Row, other: Row) -> bool:
     """Which of two that cost the same: the longer match, then the one chosen longest ago."""
     return (-row[2], row[1].replica.last_chosen) < (-other[2], other[1].replica.last_chosen)
-
-
-def _reason(hit: int, rows: list[Row]) -> str:
-    hits = [row[2] for row in rows]
-    longest = max(hits)
-    if not longest:
-        return "uncached"
-    if hit < longest:
-        return "cached_elsewhere_but_busy"
-    return "cached_everywhere" if min(hits) == longest else "cached"

@@ -2,25 +2,22 @@
 
     home(prompt) = first in rendezvous order of key[d] whose load is below the limit
     d = the largest power of two that is at most DEPTH_BLOCKS and at most the prompt's whole blocks
-    limit = max(FLOOR, ceil(BOUND * (1 + all loads) / replicas))
+    limit = max(FLOOR, BOUND * (1 + all loads) / replicas)
 
 Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam 2016) with its usual bound of 1.25. Block keys
 are chained, so key[d] stands for the first d blocks. A prompt that grows turn by turn changes its home at most log2(DEPTH_BLOCKS)
-times, and never once it is longer than that. FLOOR keeps a quiet fleet strictly sticky: with one request in flight
-the bare rule would pass the second one on.
+times, and never once it is longer than that.
 """
 
 from collections.abc import Sequence
-from math import ceil
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling.load import LeastRequests
-from balancer.core.scheduling.rendezvous import rendezvous
+from balancer.core.scheduling.rendezvous import bounded_home
 from balancer.core.types import Decision, Reads, RequestView
 
 BOUND = 1.25
-FLOOR = 8
 DEPTH_BLOCKS = 16
 """About 1,000 tokens: past the opening that unlike system prompts share, short of where most of them end."""
 
@@ -36,8 +33,6 @@ class PrefixHash(LeastRequests):
         if not blocks:
             return super().choose(request, replicas, now)
         depth = min(DEPTH_BLOCKS, 1 << (blocks.bit_length() - 1))
-        order = rendezvous(request.block_keys[depth - 1].to_bytes(8, "little"), replicas)
-        loads = [replica.load(now) for replica in order]
-        limit = max(FLOOR, ceil(BOUND * (1 + sum(loads)) / len(order)))
-        place = next(place for place, load in enumerate(loads) if load < limit)
-        return Decision(order[place].id, "prefix_spilled" if place else "prefix")
+        key = request.block_keys[depth - 1].to_bytes(8, "little")
+        home, first = bounded_home(key, replicas, BOUND, now)
+        return Decision(home.id, "prefix" if first else "prefix_spilled")

@@ -2,9 +2,6 @@
 
     home(session) = first in rendezvous order whose load is below max(FLOOR, BOUND * (1 + all loads) / replicas)
 
-Loads are bounded after Mirrokni, Thorup and Zadimoghaddam (2016): a replica above BOUND times the mean load passes the
-session to the next in its order; below FLOOR requests it never does, so that a quiet fleet is strictly sticky.
-
 The key is the session that a header or the body names, else the conversation (its first user turn), else the request
 has no home and goes to the least loaded.
 """
@@ -14,11 +11,10 @@ from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling.load import LeastRequests
-from balancer.core.scheduling.rendezvous import rendezvous
+from balancer.core.scheduling.rendezvous import bounded_home
 from balancer.core.types import Decision, Reads, RequestView
 
 BOUND = 1.5
-FLOOR = 8
 
 
 def session_key(request: RequestView) -> bytes | None:
@@ -38,9 +34,5 @@ class Session(LeastRequests):
         if key is None:
             return super().choose(request, replicas, now)
         key += b"\x1f" + (request.model or "").encode("utf-8", "surrogatepass")
-        order = rendezvous(key, replicas)
-        limit = max(FLOOR, BOUND * (1 + sum(replica.load(now) for replica in replicas)) / len(replicas))
-        for replica in order:
-            if replica.load(now) < limit:
-                return Decision(replica.id, "session" if replica is order[0] else "session_spilled")
-        return Decision(order[0].id, "session")
+        home, first = bounded_home(key, replicas, BOUND, now)
+        return Decision(home.id, "session" if first else "session_spilled")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.core.fleet.meter import Passed
 from balancer.core.fleet.speed import BUDGET_TOKENS, PRIOR, Coefficients, Siblings, Speed
 
 SLOW = Coefficients(
@@ -20,12 +21,12 @@ def answer(speed, truth, rng, now, noise=0.05):
     step_s = truth.step_s(sequences, context)
     ttft_s = truth.request + (1 + prefilled / BUDGET_TOKENS) * step_s
     ttft_s += truth.prefill * prefilled + truth.attention * attention
-    speed.saw_first_token(
-        ttft_s * rng.lognormvariate(0, noise), prefilled, attention, sequences, context, now
-    )
+    sent = Passed(ttft_s * rng.lognormvariate(0, noise), prefilled, attention, sequences, context)
+    speed.saw_answer(sent, 1, now)
     tokens, others = rng.randrange(20, 400), rng.uniform(0, 20_000)
     decode_s = tokens * step_s + truth.prefill * others
-    speed.saw_tokens(decode_s * rng.lognormvariate(0, noise), tokens, others, 0.0, sequences, context, now)
+    begun = Passed(decode_s * rng.lognormvariate(0, noise), others, 0.0, sequences, context)
+    speed.saw_tokens(begun, tokens, now)
 
 
 def taught(speed, truth, *, start_s=0.0, seconds=30.0, seed=1, noise=0.05):
@@ -53,7 +54,7 @@ def test_outliers_hardly_count():
     speed = Speed(Siblings(PRIOR))
     now = taught(speed, SLOW)
     for _ in range(10):
-        speed.saw_first_token(60.0, 500, 0.0, 5, 5_000, now)
+        speed.saw_answer(Passed(60.0, 500, 0.0, 5, 5_000), 1, now)
     assert seconds_of(speed.now) == pytest.approx(seconds_of(SLOW), rel=0.3)
 
 
@@ -70,7 +71,7 @@ def test_what_traffic_does_not_show_keeps_its_value():
     now = taught(speed, SLOW)
     for _ in range(400):  # for a long time nothing but short answers of a single sequence
         now += 0.5
-        speed.saw_tokens(50 * SLOW.step_s(1, 500), 50, 0.0, 0.0, 1, 500, now)
+        speed.saw_tokens(Passed(50 * SLOW.step_s(1, 500), 0.0, 0.0, 1, 500), 50, now)
     assert speed.now.prefill == pytest.approx(SLOW.prefill, rel=0.2)
 
 
@@ -116,7 +117,8 @@ positive = st.floats(0, 1e6, allow_nan=False)
 def test_whatever_is_seen_costs_stay_positive_and_finite(samples):
     speed = Speed(Siblings(PRIOR))
     for now, (seconds, prefilled, attention, sequences, context, tokens) in enumerate(samples):
-        speed.saw_first_token(seconds, prefilled, attention, sequences, context, now)
-        speed.saw_tokens(seconds, tokens, prefilled, attention, sequences, context, now)
-        speed.saw_answer(seconds, tokens, prefilled, attention, sequences, context, now)
+        passed = Passed(seconds, prefilled, attention, sequences, context)
+        speed.saw_answer(passed, 1, now)
+        speed.saw_tokens(passed, tokens, now)
+        speed.saw_answer(passed, tokens, now)
     assert all(0 < cost < float("inf") for cost in speed.now)

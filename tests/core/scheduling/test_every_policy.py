@@ -19,7 +19,12 @@ from tests.core.states import replica, sample
 POLICIES = get_args(Settings.model_fields["policy"].annotation)
 
 number = st.integers(0, 7)
-unknown_or = lambda values: st.none() | values  # noqa: E731
+
+
+def unknown_or(values):
+    return st.none() | values
+
+
 events = st.one_of(
     st.tuples(st.just("ask"), st.text("pqr", max_size=5), st.sets(number), unknown_or(st.sampled_from("st"))),
     st.tuples(st.just("first_token"), number),

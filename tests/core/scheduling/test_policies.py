@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.core.scheduling import LeastRequests, PowerOfTwo, Random, RoundRobin, Session
-from balancer.core.scheduling.session import FLOOR, session_key
+from balancer.core.scheduling.rendezvous import FLOOR
+from balancer.core.scheduling.session import session_key
 from tests.core.states import replica, replicas, request, sample
 
 

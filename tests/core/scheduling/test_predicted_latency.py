@@ -5,8 +5,8 @@ import pytest
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.speed import PRIOR, Coefficients
 from balancer.core.scheduling import Charge, Line
-from balancer.core.scheduling.lane import FIRST_SEATS
-from balancer.core.scheduling.predicted_latency import AGEING, OPEN_S, PredictedLatency
+from balancer.core.scheduling.lane import FIRST_SEATS, OPEN_S
+from balancer.core.scheduling.predicted_latency import AGEING, PredictedLatency
 from balancer.core.types import EngineSample, RouteKind, Usage
 from tests.core.scheduling.stage import BLOCK, Stage, asked
 

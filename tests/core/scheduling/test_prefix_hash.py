@@ -4,8 +4,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.core.scheduling.prefix_hash import DEPTH_BLOCKS, FLOOR, PrefixHash
-from balancer.core.scheduling.rendezvous import rendezvous
+from balancer.core.scheduling.prefix_hash import DEPTH_BLOCKS, PrefixHash
+from balancer.core.scheduling.rendezvous import FLOOR, rendezvous
 from tests.core.scheduling.stage import Stage
 from tests.core.states import replicas
 

@@ -19,8 +19,8 @@ from typing import ClassVar
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.indexed import block_tokens
-from balancer.core.scheduling.peers.lowest_cost import LowestCost, uncached_tokens
+from balancer.core.scheduling.indexed import block_tokens, uncached_tokens
+from balancer.core.scheduling.peers.lowest_cost import LowestCost
 from balancer.core.scheduling.policy import Rng
 from balancer.core.types import BlockKey, Decision, RequestView
 

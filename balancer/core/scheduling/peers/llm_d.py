@@ -24,8 +24,8 @@ from itertools import compress
 from typing import ClassVar
 
 from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
-from balancer.core.scheduling.indexed import matched_tokens
-from balancer.core.scheduling.peers.lowest_cost import LowestCost, uncached_tokens
+from balancer.core.scheduling.indexed import matched_tokens, uncached_tokens
+from balancer.core.scheduling.peers.lowest_cost import LowestCost
 from balancer.core.types import BlockKey, Decision, EngineSample, RequestView
 
 WARM_SHARE = 0.8

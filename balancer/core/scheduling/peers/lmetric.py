@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.scheduling.peers.lowest_cost import LowestCost, uncached_tokens
+from balancer.core.scheduling.indexed import uncached_tokens
+from balancer.core.scheduling.peers.lowest_cost import LowestCost
 from balancer.core.types import Decision, RequestView
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.scheduling.indexed import Indexed, matched_tokens
+from balancer.core.scheduling.indexed import Indexed, matched_tokens, uncached_tokens
 from balancer.core.scheduling.policy import Rng
 from balancer.core.types import BlockKey, Candidate, Decision, RequestView
 
@@ -41,8 +41,3 @@ class LowestCost(Indexed):
         ]
         candidates.sort(key=lambda candidate: (candidate.cost, candidate.replica != chosen))
         return Decision(chosen, reason, matched, uncached_tokens(request, matched), tuple(candidates))
-
-
-def uncached_tokens(request: RequestView, matched_tokens: int) -> int:
-    """At least one: vLLM computes a prompt's last token even if it holds all of it."""
-    return max(1, request.prompt_tokens - matched_tokens)

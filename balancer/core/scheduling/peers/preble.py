@@ -93,6 +93,5 @@ class PrebleE2(LowestCost):
 
     def ended(self, charge: Charge, now: float) -> None:
         super().ended(charge, now)
-        tokens = charge.usage.output_tokens if charge.usage is not None else charge.output_events
-        if tokens:
-            self._output_tokens += 0.02 * (tokens - self._output_tokens)
+        if charge.output_tokens:
+            self._output_tokens += 0.02 * (charge.output_tokens - self._output_tokens)

@@ -15,7 +15,8 @@ from typing import ClassVar
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.peers.lowest_cost import LowestCost, uncached_tokens
+from balancer.core.scheduling.indexed import uncached_tokens
+from balancer.core.scheduling.peers.lowest_cost import LowestCost
 from balancer.core.scheduling.peers.window import Window
 from balancer.core.scheduling.rendezvous import rendezvous
 from balancer.core.types import Decision, RequestView
