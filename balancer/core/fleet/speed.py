@@ -59,13 +59,14 @@ _SIZE = len(PRIOR)
 
 
 class Siblings:
-    """The replicas of one model, and the mean of their coefficients."""
+    """The replicas of one model, the mean of their coefficients, and how many requests were sent to them."""
 
     def __init__(self, prior: Coefficients) -> None:
         self._prior = prior
         self._sums = [0.0] * _SIZE
         self._count = 0
         self.mean = prior
+        self.asked = 0
 
     def __len__(self) -> int:
         """Those that have learned anything."""
@@ -90,15 +91,26 @@ class Siblings:
 
 
 class Speed:
-    """`error` is the running mean of the relative error of what was predicted."""
+    """`error` is the running mean of the relative error of what was predicted, `asked` where `siblings.asked` last stood."""
 
-    __slots__ = ("_last_s", "_learned", "_matrix", "_siblings", "_solved_s", "_vector", "error", "samples")
+    __slots__ = (
+        "_last_s",
+        "_learned",
+        "_matrix",
+        "_solved_s",
+        "_vector",
+        "asked",
+        "error",
+        "samples",
+        "siblings",
+    )
 
     def __init__(self, siblings: Siblings) -> None:
         self._learned: Coefficients | None = None
         self.samples = 0
         self.error = 1.0
-        self._siblings = siblings
+        self.siblings = siblings
+        self.asked = siblings.asked
         self._last_s = 0.0
         self._solved_s = float("-inf")
         self._matrix = [[0.0] * _SIZE for _ in range(_SIZE)]
@@ -107,7 +119,7 @@ class Speed:
     @property
     def now(self) -> Coefficients:
         """What is believed; of a replica that has not answered yet, what its siblings show."""
-        return self._learned or self._siblings.mean
+        return self._learned or self.siblings.mean
 
     def believed(self, now: float) -> Coefficients:
         """What is known grows old: a replica of which nothing is heard is taken more and more for one like its siblings, so
@@ -115,13 +127,22 @@ class Speed:
         """
         learned = self._learned
         if learned is None:
-            return self._siblings.mean
-        mean = self._siblings.but(learned)
+            return self.siblings.mean
+        mean = self.siblings.but(learned)
         old = 1 - exp((self._last_s - now) / MEMORY_S)
         return Coefficients(*(own + old * (usual - own) for own, usual in zip(learned, mean, strict=True)))
 
     def __repr__(self) -> str:
         return f"<Speed {1 / self.now.prefill:.0f} prompt tokens/s, {self.samples} samples, error {self.error:.0%}>"
+
+    @property
+    def passed_over(self) -> int:
+        """Requests sent to its siblings since the last one to it."""
+        return self.siblings.asked - self.asked
+
+    def ask(self) -> None:
+        self.siblings.asked += 1
+        self.asked = self.siblings.asked
 
     def saw_answer(self, passed: Passed, tokens: int, now: float) -> None:
         """The first `tokens` of an answer, from its sending on: 1 is the first token alone."""
@@ -155,12 +176,12 @@ class Speed:
     def regroup(self, siblings: Siblings) -> None:
         """The replica turns out to be another's sibling."""
         self.leave()
-        self._siblings = siblings
+        self.siblings, self.asked = siblings, siblings.asked
         siblings.replace(None, self._learned)
 
     def leave(self) -> None:
         """The replica is gone."""
-        self._siblings.replace(self._learned, None)
+        self.siblings.replace(self._learned, None)
 
     def _add(self, row: tuple[float, ...], seconds: float, weight: float, now: float) -> None:
         expected = sum(map(mul, row, self.now))
@@ -180,11 +201,11 @@ class Speed:
         if now - self._solved_s >= SOLVE_EVERY_S or self.samples <= EAGER_SAMPLES:
             self._solved_s = now
             before, self._learned = self._learned, self._solved()
-            self._siblings.replace(before, self._learned)
+            self.siblings.replace(before, self._learned)
 
     def _solved(self) -> Coefficients:
         """Coordinate descent from the prior."""
-        siblings = self._siblings.mean
+        siblings = self.siblings.mean
         prior = [
             own + PULL * (mean - own) for own, mean in zip(self._learned or siblings, siblings, strict=True)
         ]

@@ -56,6 +56,8 @@ again.
 """
 HOME_BOUND = 1.25
 """A home has had at most so many times its share of the requests lately (Mirrokni, Thorup and Zadimoghaddam 2016)."""
+PASSED_OVER = 16
+"""An idle replica that was not asked while its siblings were so often, each, is asked again: what seemed slow may be no more."""
 MOST_GROUPS = 256
 REPLACED_S = 1.0
 """A request that waits is placed anew after so long,"""
@@ -173,10 +175,20 @@ class PredictedLatency(Indexed):
                 best, least_s = row, cost
         assert best is not None
         chosen, why = best, reason(best[2], [row[2] for row in rows], "uncached") if matched else "uncached"
-        home = self._home(request, rows, best, now)
-        if home is not None and home is not best:
+        if (unheard := self._unheard(rows, best)) is not None:
+            chosen, why = unheard, "unheard"
+        elif (home := self._home(request, rows, best, now)) is not None and home is not best:
             chosen, why = home, "home"
         return self._decision(request, chosen[1], chosen[2], why, now, Candidates(rows))
+
+    def _unheard(self, rows: list[Row], best: Row) -> Row | None:
+        """An idle replica whose speed was seen long ago, if nothing cached is lost by going there."""
+        if best[1].speed.siblings.asked % len(rows):
+            return None  # often enough
+        row = max(rows, key=_passed_over)
+        if _passed_over(row) < PASSED_OVER * len(rows) or row[1].waiting or row[6] or row[2] < best[2]:
+            return None
+        return row
 
     def _home(self, request: RequestView, rows: list[Row], best: Row, now: float) -> Row | None:
         """The conversation's home, among the replicas that are as good as the best and did not get more than their share."""
@@ -291,6 +303,7 @@ class PredictedLatency(Indexed):
             lane.models = charge.replica.models
             lane.speed.regroup(self._siblings_of(charge.replica))
         super().dispatched(charge, now)
+        lane.speed.ask()
         self._turn += 1
         charge.replica.last_chosen = self._turn
         oldest_s = self._index.oldest_age(charge.replica.slot, now)
@@ -320,6 +333,10 @@ class PredictedLatency(Indexed):
     def _reused(self, charge: Charge, age_s: float) -> None:
         weight = 0.01 * min(1.0, charge.matched_tokens / 10_000)
         self._reuse_s += weight * (age_s - self._reuse_s)
+
+
+def _passed_over(row: Row) -> int:
+    return row[1].speed.passed_over
 
 
 def _before(row: Row, other: Row) -> bool:

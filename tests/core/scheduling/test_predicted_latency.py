@@ -6,7 +6,7 @@ from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.speed import PRIOR, Coefficients
 from balancer.core.scheduling import Charge, Line
 from balancer.core.scheduling.lane import FIRST_SEATS, OPEN_S
-from balancer.core.scheduling.predicted_latency import AGEING, PredictedLatency
+from balancer.core.scheduling.predicted_latency import AGEING, PASSED_OVER, PredictedLatency
 from balancer.core.types import EngineSample, RouteKind, Usage
 from tests.core.scheduling.stage import BLOCK, Stage, asked
 
@@ -72,18 +72,52 @@ def test_a_queue_shrinks_while_time_passes(stage):
     assert 0 < later < first
 
 
-def test_a_slow_replica_is_known_after_its_answers():
+def slow_and_fast(slow=4):
+    """A replica `a` so many times slower than `b`, and both known as such."""
     stage = Stage(lambda index, _: PredictedLatency(index), 2)
     for turn in range(40):
-        for name, speed in (("a", 4), ("b", 1)):
+        for name, speed in (("a", slow), ("b", 1)):
             charge = stage.send(f"{turn:03}{name}xyzuvw", name)
             prefill_s = speed * charge.uncached_tokens * PRIOR.prefill
             charge.first_token(stage.now + speed * PRIOR.base + prefill_s)
             charge.release(stage.now + speed * (31 * PRIOR.base) + prefill_s, Usage(640, 30))
         stage.now += 1
+    return stage
+
+
+def test_a_slow_replica_is_known_after_its_answers():
+    stage = slow_and_fast()
     assert stage.often(LONG) == {"b"}
     costs = {c.replica: c.cost for c in stage.choose(LONG).candidates}
     assert costs["a"] > 2.5 * costs["b"]
+
+
+def one_at_a_time(stage, prompts, session=None):
+    """Where they go, if each has been answered when the next comes."""
+    went = []
+    for prompt in prompts:
+        charge = stage.send(prompt, session=session)
+        went.append(charge.replica.id)
+        charge.release(stage.now)
+    return went
+
+
+@pytest.mark.parametrize("session", [None, "s"])
+def test_an_idle_replica_that_seemed_slow_is_asked_again_soon_however_fast_requests_come(session):
+    went = one_at_a_time(slow_and_fast(20), (f"{n:04}xyz" for n in range(200)), session)
+    assert 1 < went.count("a") <= 200 / (2 * PASSED_OVER) + 1
+
+
+def test_what_seemed_slow_is_not_asked_again_while_it_is_busy():
+    stage = slow_and_fast(20)
+    stage.send(LONG, "a")
+    assert one_at_a_time(stage, (f"{n:04}xyz" for n in range(200))) == ["b"] * 200
+
+
+def test_what_seemed_slow_is_not_asked_again_by_one_that_is_cached_elsewhere():
+    stage = slow_and_fast(20)
+    stage.hold(LONG, "b")
+    assert one_at_a_time(stage, [LONG] * 200) == ["b"] * 200
 
 
 def test_the_prediction_is_of_the_first_token(stage):
