@@ -27,6 +27,7 @@ from balancer.lifecycle import Lifecycle, LifecycleLimits
 from balancer.logs import configure_logging
 from balancer.observers.replica_watch import ReplicaWatch
 from balancer.observers.supervisor import Supervisor
+from balancer.resuming import ResumePolicy
 from balancer.vllm_api.routes import inference_routes
 
 log = logging.getLogger("balancer")
@@ -93,10 +94,18 @@ class Balancer:
             self.decider,
             self._pools,
             self.metrics,
-            LifecycleLimits(settings.max_attempts, settings.first_byte_timeout_s, settings.idle_timeout_s),
+            LifecycleLimits(
+                settings.max_attempts,
+                settings.first_byte_timeout_s,
+                settings.idle_timeout_s,
+                settings.client_stall_timeout_s,
+                settings.retry_budget,
+                ResumePolicy(settings.resume, settings.resume_sampled),
+            ),
             replica_authorization=None if self._authorization is None else self._authorization.encode(),
             pins=pins,
         )
+        self._watchman = lifecycle.watchman
         own = OwnPages(self.decider, self.metrics, lambda: self._draining)
         self._realtime = Realtime(
             self.decider,
@@ -144,6 +153,7 @@ class Balancer:
             self._supervisor.start(f"models of {replica.id}", watch.read_models)
             self._supervisor.start(f"metrics of {replica.id}", watch.read_metrics)
         self._supervisor.start("idle connections", self._sweep)
+        self._supervisor.start("silent replicas", self._watchman.look)
 
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""

@@ -1,38 +1,44 @@
 """READ FIRST: one request, from its arrival to its record.
 
     understand -> decide -> (wait) -> send -> hold -> relay -> record
-                    ^                          |
-                    +---------- retry ---------+      until the answer is committed to the client
+                    ^                          |        |
+                    +---------- retry ---------+        |    nothing was given to the client yet: another takes over unseen
+                    +---------- resume -----------------+    tokens were given: another goes on from there, where that is sound
 
 Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an error (frontend).
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.record import Record
 from balancer.core.decider import Decider
-from balancer.core.errors import Refused, replicas_failed, too_slow
+from balancer.core.errors import Refused, replicas_failed, shutting_down, too_slow
+from balancer.core.fleet.budget import RetryBudget
 from balancer.core.fleet.pins import ResponsePins
-from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
 from balancer.core.types import Decision, ReplicaId, RequestView
-from balancer.forwarding.client import ClientSide, Outgoing
+from balancer.forwarding.client import ClientSide, ClientStalled, Outgoing
 from balancer.forwarding.exchange import Ended, Exchange, Signal
 from balancer.forwarding.headers import request_head
 from balancer.forwarding.pool import ConnectionPool
-from balancer.vllm_api.answers import read_answer
-from balancer.vllm_api.errors import stream_error
+from balancer.resuming import Broken, Resumable, ResumePolicy
+from balancer.tries import Tries
+from balancer.verdicts import Verdicts
+from balancer.vllm_api.errors import replica_lost, shut_down
 from balancer.vllm_api.routes import Route
 from balancer.waiting_room import Placed, WaitingRoom
+from balancer.watchman import Watchman
 
 log = logging.getLogger("balancer.requests")
 
 CLIENT_LEFT = 499
+_SHUTDOWN = "shutdown"
+"""What a task is cancelled with that is ended by ourselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,16 @@ class LifecycleLimits:
     max_attempts: int = 3
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
+    client_stall_timeout_s: float | None = None
+    retry_budget: float = 0.2
+    resume: ResumePolicy = field(default_factory=ResumePolicy)
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """One request on its way: what is asked, the bytes to send, who asked, and the record that is being written.
 
-    `pinned` is the replica that alone can answer, if there is one.
+    `pinned` is the replica that alone can answer, if there is one; `given` the exchange that last gave the client something.
     """
 
     route: Route
@@ -55,6 +64,7 @@ class Job:
     client: ClientSide
     record: Record
     pinned: ReplicaId | None
+    given: Exchange | None = None
 
 
 class Lifecycle:
@@ -74,71 +84,122 @@ class Lifecycle:
         self._limits = limits
         self._authorization = replica_authorization
         self._pins = pins
-        self.room = WaitingRoom(decider)
+        self._budget = RetryBudget(limits.retry_budget)
+        self._verdicts = Verdicts(decider, metrics, pins)
+        self._running: set[asyncio.Task[object]] = set()
         self._loop = asyncio.get_running_loop()
+        self.room = WaitingRoom(decider)
+        self.watchman = Watchman()
+
+    def end_all(self) -> int:
+        """End every request that is under way, streams with an error event; how many there were."""
+        for task in self._running:
+            task.cancel(_SHUTDOWN)
+        return len(self._running)
 
     async def serve(self, job: Job) -> None:
         """Answer one request: when this returns, the whole answer, or a visible break in it, was given to the client.
 
         Raises: Refused, if nothing was given yet and no replica could answer.
         """
-        record = job.record
+        record, task = job.record, asyncio.current_task()
+        assert task is not None
         record.model = job.request.model
+        self._running.add(task)
         try:
             await self._attempts(job)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args == (_SHUTDOWN,):
+                task.uncancel()
+                record.ended_by = "shutdown"
+                if job.given is not None:
+                    job.given.break_off(shut_down(job.route.dialect))
+                    return
+                record.status = 503
+                raise shutting_down() from None
             record.status, record.ended_by = CLIENT_LEFT, "client"
             raise
+        except ClientStalled:
+            record.status, record.ended_by = CLIENT_LEFT, "slow_client"
+            job.client.transport.abort()
         except Refused as refused:
             record.status, record.ended_by = refused.status, "refusal"
             raise
         finally:
+            self._running.discard(task)
             record.ended_at = monotonic()
             self._metrics.add(record)
 
     async def _attempts(self, job: Job) -> None:
-        tried: frozenset[ReplicaId] = frozenset()
-        declined: Exchange | None = None  # the last answer that another replica might have bettered
-        last = Ended.REFUSED
-        while job.record.attempts < self._limits.max_attempts:
+        self._budget.requested(job.record.arrived_at)
+        stream = Resumable(job.route, job.request, job.outgoing, self._limits.resume)
+        tries = Tries(self._limits.max_attempts, self._budget)
+        while tries.left:
             try:
-                decision, charge = await self._place(job, tried)
+                decision, charge = await self._place(job, stream.request, tries)
             except Refused:
-                if tried:
-                    break  # nobody is left to try
+                if await tries.again():
+                    continue
+                if tries.made or job.given is not None:
+                    break
                 raise
-            exchange = await self._attempt(job, decision, charge)
-            if exchange.committed:
+            exchange = await self._attempt(job, stream, decision, charge)
+            if not exchange.committed:
+                tries.failed(decision.replica, exchange, monotonic())
+                continue
+            if exchange.ended is Ended.ANSWERED:
                 return
-            last = exchange.ended or last
-            if last is Ended.ANSWERED:
-                declined = exchange
-            tried |= {decision.replica}
-        if declined is not None:
-            declined.commit()
-            job.record.status = declined.status
-            return
-        if last is Ended.SLOW_FIRST_BYTE:
-            raise too_slow("begin its answer", self._limits.first_byte_timeout_s or 0)
-        if last is Ended.SLOW_IDLE:
-            raise too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
-        raise replicas_failed()
+            broken = stream.broke(charge.replica.context_tokens)
+            if broken is not Broken.RESUMED:
+                self._break_off(job, stream, broken)
+                return
+            self._metrics.stream_broke(broken)
+            job.record.resumed += 1
+            tries = Tries(self._limits.max_attempts, self._budget, lost=decision.replica)
+        if job.given is not None:
+            self._break_off(job, stream, Broken.STRANDED)
+        elif tries.declined is not None:
+            tries.declined.commit()
+            job.record.status = tries.declined.status
+        else:
+            raise self._refusal(tries.last)
 
-    async def _place(self, job: Job, tried: frozenset[ReplicaId]) -> Placed:
+    def _break_off(self, job: Job, stream: Resumable, broken: Broken) -> None:
+        """No replica goes on with what the client was given: it may be whole but for its end."""
+        assert job.given is not None
+        self._metrics.stream_broke(broken)
+        if broken is Broken.ENDED and stream.ending is not None:
+            job.given.finish(stream.ending)
+            job.record.ended_by = "answer"
+        else:
+            job.given.break_off(replica_lost(job.route.dialect))
+
+    def _refusal(self, last: Ended) -> Refused:
+        if last is Ended.SLOW_FIRST_BYTE:
+            return too_slow("begin its answer", self._limits.first_byte_timeout_s or 0)
+        if last is Ended.SLOW_IDLE:
+            return too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
+        return replicas_failed()
+
+    async def _place(self, job: Job, request: RequestView, tries: Tries) -> Placed:
         """Where this attempt goes, charged for. Only a first attempt may have to wait."""
         pinned, now = job.pinned, monotonic()
-        if pinned is not None and pinned not in tried and self._decider.fleet.get(pinned) is not None:
+        if (
+            pinned is not None
+            and pinned not in tries.excluded
+            and self._decider.fleet.get(pinned) is not None
+        ):
             decision = Decision(pinned, "pinned")
         else:
-            decision = self._decider.decide(job.request, tried, now)
-            if decision.wait and not tried:
+            decision = self._decider.decide(request, tries.excluded, now)
+            if decision.wait and not tries.excluded:
                 try:
-                    return await self.room.place(job.request, decision)
+                    return await self.room.place(request, decision)
                 finally:
                     job.record.waited_s = monotonic() - now
-        return decision, self._decider.dispatch(job.request, decision, now)
+        return decision, self._decider.dispatch(request, decision, now)
 
-    async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
+    async def _attempt(self, job: Job, stream: Resumable, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
         record, replica = job.record, charge.replica
         record.attempts += 1
@@ -147,24 +208,22 @@ class Lifecycle:
         record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
         record.usage, record.output_events = None, 0
         try:
-            exchange = await self._send(job, replica, charge, fresh=False)
+            exchange = await self._send(job, stream, charge, fresh=False)
             if exchange.ended is Ended.STALE:
-                exchange = await self._send(job, replica, charge, fresh=True)
-            self._account(job, replica, exchange)
+                exchange = await self._send(job, stream, charge, fresh=True)
+            self._verdicts.judge(job.route, record, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
             raise
         finally:
             self._decider.ended(charge, monotonic(), record.usage, output_events=record.output_events)
             self.room.stir()
-        if exchange.committed and exchange.ended is not Ended.ANSWERED:
-            exchange.break_off(stream_error(job.route.dialect))
         return exchange
 
-    async def _send(self, job: Job, replica: ReplicaState, charge: Charge, *, fresh: bool) -> Exchange:
-        client, outgoing = job.client, job.outgoing
+    async def _send(self, job: Job, stream: Resumable, charge: Charge, *, fresh: bool) -> Exchange:
+        client, outgoing, replica = job.client, stream.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
-        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id)
+        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id, stream.leg)
         pool = self._pools[replica.id]
         connection = None if fresh else pool.take()
         if connection is None:
@@ -188,48 +247,20 @@ class Lifecycle:
         )
         try:
             connection.send(head, outgoing.body, exchange)
+            self.watchman.watch(exchange, connection, charge)
             while await exchange.waiting() is Signal.CONGESTED:
-                await client.drain()
+                await client.catch_up(self._limits.client_stall_timeout_s)
                 connection.resume(exchange)
-        except ConnectionError:  # the client has gone: drain is the only one to raise it
+        except ConnectionError:  # the client has gone: only waiting for it raises this
             raise asyncio.CancelledError from None
         finally:
-            if exchange.ended is None:  # cancelled: the client has gone
+            self.watchman.done(exchange)
+            if exchange.committed:
+                job.given = exchange
+            if exchange.ended is None:  # the client has gone, or we end
                 connection.abort()
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
         charge.first_token(now)
         self.room.stir()
-
-    def _account(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
-        record, ended = job.record, exchange.ended
-        assert ended is not None
-        self._metrics.attempted(replica.id, record.reason, ended)
-        record.token_at = exchange.token_at
-        if ended is Ended.ANSWERED:
-            record.status = exchange.status
-            self._judge(replica, exchange)
-            self._read_answer(job, replica, exchange)
-            return
-        if exchange.committed:
-            record.status, record.ended_by = exchange.status, "replica"
-        if ended is not Ended.STALE and self._decider.failed(replica, ended, certain=ended is Ended.REFUSED):
-            log.warning("replica %s is unhealthy: %s", replica.id, ended)
-
-    def _judge(self, replica: ReplicaState, exchange: Exchange) -> None:
-        """What an answer says of the replica's health: backpressure and the client's errors say nothing bad."""
-        if exchange.retryable and not exchange.backpressure:
-            if self._decider.failed(replica, f"status {exchange.status}"):
-                log.warning("replica %s is unhealthy: answered %d", replica.id, exchange.status)
-        elif self._decider.answered(replica):
-            log.info("replica %s is healthy", replica.id)
-
-    def _read_answer(self, job: Job, replica: ReplicaState, exchange: Exchange) -> None:
-        if exchange.scanner is not None:
-            job.record.usage = exchange.scanner.usage()
-            job.record.output_events = exchange.scanner.events
-        elif job.route.kind.generates and exchange.status == 200:
-            answer_id, job.record.usage = read_answer(exchange.held_body)
-            if job.route.stores_response and answer_id is not None:
-                self._pins.remember(answer_id, replica.id)

@@ -91,6 +91,7 @@ class Metrics(Collector):
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
         self._models: dict[str, _ModelSeries] = {}
         self._attempts: Counter[tuple[str, str, str]] = Counter()
+        self._broken_streams: Counter[str] = Counter()
         self._observer_failures: Counter[tuple[str, str]] = Counter()
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -131,6 +132,10 @@ class Metrics(Collector):
     def attempted(self, replica: str, reason: str, outcome: str) -> None:
         """Count an attempt that has ended."""
         self._attempts[replica, reason, outcome] += 1
+
+    def stream_broke(self, outcome: str) -> None:
+        """Count a stream whose replica was lost after the client had been given a part of it."""
+        self._broken_streams[outcome] += 1
 
     def observer_failed(self, observer: str, replica: str) -> None:
         self._observer_failures[observer, replica] += 1
@@ -190,6 +195,15 @@ class Metrics(Collector):
         for key, count in self._attempts.items():
             attempts.add_metric(key, count)
         yield attempts
+        broken = CounterMetricFamily(
+            "balancer_broken_streams",
+            "Streams whose replica was lost after a part was given: resumed by another, ended (only the end was lacking), "
+            "unsound (another could not go on with it), stranded (none was there).",
+            labels=("outcome",),
+        )
+        for outcome in ("resumed", "ended", "unsound", "stranded"):
+            broken.add_metric((outcome,), self._broken_streams[outcome])
+        yield broken
         yield GaugeMetricFamily(
             "balancer_held_requests",
             "Requests that wait in the balancer, not sent yet.",

@@ -12,7 +12,8 @@ class Record:
     `waited_s` is how long the balancer held the request before it sent it, None if it did not; `predicted_ttft_s` is the TTFT
     that its policy expected of the attempt sent at `sent_at`. What is told of attempts is told of the last one.
 
-    `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left) or `replica` (it broke off).
+    `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
+    nothing), `replica` (it broke off) or `shutdown` (ours). `resumed` counts how often another replica went on with the answer.
     """
 
     path: str
@@ -23,6 +24,7 @@ class Record:
     status: int = 0
     ended_by: str = "answer"
     attempts: int = 0
+    resumed: int = 0
     matched_tokens: int = 0
     waited_s: float | None = None
     sent_at: float = 0.0

@@ -59,6 +59,11 @@ def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
 
+def _no_is_off(value: Any) -> Any:
+    # `resume: off` is a YAML boolean.
+    return "off" if value is False else value
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -153,6 +158,10 @@ class Server(_Model):
     client_keepalive_timeout_s: Seconds = 75
     """How long an idle client connection stays open."""
 
+    client_stall_timeout_s: Period = 300
+    """How long a client may take nothing of an answer that waits for it. It is let go then, and its generation ended;
+    until then its replica is read no further than it reads."""
+
     api_keys: Annotated[tuple[Secret, ...], BeforeValidator(_one_or_many)] = ()
     """Keys of which clients must send one, as `Authorization: Bearer`. Default: no key is asked for."""
 
@@ -207,6 +216,19 @@ class Routing(_Model):
     max_attempts: Count = 3
     """Attempts in all for one request, each on another replica while there is one."""
 
+    retry_budget: Annotated[float, "share", BeforeValidator(_number), Field(ge=0, le=1)] = 0.2
+    """Share of the requests of the last seconds that may be tried again after a replica was too busy or too slow (and
+    10 more), so that overload is not amplified. What a dead replica had is taken over in any case."""
+
+    resume: Annotated[Literal["off", "text", "exact"], BeforeValidator(_no_is_off)] = "text"
+    """How a chat or completions stream goes on when its replica dies after tokens were delivered. `text`: from the delivered
+    text; nothing is added to any request. `exact`: from token ids, so that a greedy answer is what it would have been;
+    `return_token_ids` is added to greedy streams, and what it brings is taken out again. `off`: the stream ends with an
+    error event."""
+
+    resume_sampled: bool = False
+    """Go on with sampled streams too (any but those with `temperature: 0`): the rest is drawn anew."""
+
     scale_out_routes: bool = False
     """Pass on the routes that vLLM itself serves only with `--enable-scale-out`: `/inference/v1/generate`, render and
     derender."""
@@ -220,10 +242,11 @@ class Upstream(_Model):
     """How long an idle connection to a replica is kept. Below 5: uvicorn, in front of vLLM, closes its own at 5 s."""
 
     first_byte_timeout_s: Period | None = None
-    """How long a replica may take to begin its answer. Default: no limit, since a long queue is not a fault."""
+    """How long a replica may take to begin its answer. Default: as long as it shows signs of life, since a long queue is
+    not a fault (balancer/core/fleet/patience.py)."""
 
     idle_timeout_s: Period | None = None
-    """How long a replica may fall silent within an answer. Default: no limit."""
+    """How long a replica may fall silent within an answer. Default: as long as it shows signs of life elsewhere."""
 
 
 class Health(_Model):

@@ -91,6 +91,16 @@ def replicas_failed(retry_after_s: int = 1) -> Refused:
     )
 
 
+def shutting_down() -> Refused:
+    return Refused(
+        503,
+        "The balancer is shutting down.",
+        blame=Blame.BALANCER,
+        type="ServiceUnavailableError",
+        retry_after_s=1,
+    )
+
+
 def too_slow(phase: str, limit_s: float) -> Refused:
     return Refused(
         504,

@@ -10,6 +10,10 @@ HIGH_WATER_BYTES = 64 * 1024
 """Above so many unsent bytes the replica is not read until the client has caught up."""
 
 
+class ClientStalled(Exception):
+    """The client is there and takes nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class ClientSide:
     """`drain` waits until the client has taken what was written, and raises ConnectionError when it has gone."""
@@ -18,6 +22,22 @@ class ClientSide:
     drain: Callable[[], Awaitable[None]]
     http11: bool
     keep_alive: bool
+
+    async def catch_up(self, stall_timeout_s: float | None) -> None:
+        """Wait for the client, for as long as it goes on reading at all.
+
+        Raises: ConnectionError, if it has gone; ClientStalled.
+        """
+        unsent_bytes = self.transport.get_write_buffer_size()
+        while True:
+            try:
+                async with asyncio.timeout(stall_timeout_s):
+                    await self.drain()
+                    return
+            except TimeoutError:
+                before, unsent_bytes = unsent_bytes, self.transport.get_write_buffer_size()
+                if unsent_bytes >= before:
+                    raise ClientStalled from None
 
 
 @dataclass(slots=True, eq=False)

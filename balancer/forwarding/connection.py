@@ -75,12 +75,12 @@ class Connection(asyncio.Protocol):
                 if self.idle_timeout_s is not None:
                     self._arm(self.idle_timeout_s, Ended.SLOW_IDLE)
 
-    def abort(self) -> None:
+    def abort(self, how: Ended = Ended.CANCELLED) -> None:
         """Close at once: the replica sees it and frees what the request held."""
         exchange, self._exchange = self._exchange, None
         self._disarm()
         if exchange is not None:
-            exchange.end(Ended.CANCELLED)
+            exchange.end(how)
         if not self.closed:
             self.closed = True
             self.transport.abort()
@@ -110,6 +110,7 @@ class Connection(asyncio.Protocol):
             self.closed = True
             self.transport.abort()
             return
+        exchange.heard_at = self._loop.time()
         if self._head is not None:
             exchange.begun = True
             split = self._split_head(data)
@@ -125,14 +126,16 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._fail(Ended.GARBLED)
+            self.abort(Ended.GARBLED)
             return
         if self._messages > 1:  # more than the one answer: where it ends is not to be trusted
-            self._fail(Ended.GARBLED)
+            self.abort(Ended.GARBLED)
             return
         exchange.on_bytes(raw, complete=self._complete)
         if self._complete:
             self._finish()
+        elif exchange.ended is not None:  # it said itself that no more will come
+            self.abort(exchange.ended)
         elif exchange.congested:
             self.transport.pause_reading()
         elif self.idle_timeout_s is not None:
@@ -173,7 +176,7 @@ class Connection(asyncio.Protocol):
             if end < 0:
                 self._head = data
                 if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
-                    self._fail(Ended.GARBLED)
+                    self.abort(Ended.GARBLED)
                 return None
             if data[9:10] != b"1":
                 self._head = None
@@ -193,16 +196,8 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._loop.time()
         self.on_idle(self)
 
-    def _fail(self, how: Ended) -> None:
-        exchange, self._exchange = self._exchange, None
-        self._disarm()
-        self.closed = True
-        self.transport.abort()
-        if exchange is not None:
-            exchange.end(how)
-
     def _arm(self, timeout_s: float, how: Ended) -> None:
-        self._timer = self._loop.call_later(timeout_s, self._fail, how)
+        self._timer = self._loop.call_later(timeout_s, self.abort, how)
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -2,8 +2,11 @@
 
 Held back until it is worth the client's while: a stream until its first data event (vLLM sends 200 and headers
 before prefill, and may report overload as the first event), a JSON answer until it is whole or large. Up
-to there another replica can take over unseen. From then on (`committed`) upstream bytes go to the client's
-transport as they come, chunk framing included; nothing is ever replayed.
+to there another replica can take over unseen. From then on (`committed`) the bytes of the answer go to the client's
+transport as they come; nothing is ever replayed.
+
+Of a stream only whole events are given, so that wherever it breaks the client stands between two of them, and another replica
+may go on from there (`leg`). An event that tells of a dead engine is kept from the client and ends the attempt.
 
 There is no task and no queue here. The connection calls in from the event loop; the handler sleeps on `waiting()` and
 is woken only for the end of the answer, or to wait for a client that is slower than the replica.
@@ -11,13 +14,19 @@ is woken only for the end of the answer, or to wait for a client that is slower 
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from http import HTTPStatus
 from time import monotonic
 
+from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.headers import RawHeaders, response_head
 from balancer.forwarding.sse import SseScanner
+from balancer.vllm_api.answers import is_aborted
+from balancer.vllm_api.events import split
+from balancer.vllm_api.splice import Splice, WithoutIds
+from balancer.vllm_api.tape import Tape
 
 HOLD_BYTES = 256 * 1024
 """An answer larger than this is relayed before it is whole."""
@@ -39,6 +48,8 @@ class Ended(StrEnum):
     GARBLED = "garbled"  # not HTTP
     SLOW_FIRST_BYTE = "slow_first_byte"
     SLOW_IDLE = "slow_idle"
+    FAILED = "failed"  # a stream told of a dead engine, or was given up by it
+    LOST = "lost"  # the replica fell silent, and was given up
     CANCELLED = "cancelled"  # the client has gone
 
 
@@ -49,12 +60,27 @@ class Signal(Enum):
     ENDED = "ended"
 
 
+@dataclass(slots=True, eq=False)
+class Leg:
+    """One replica's part of a stream: `tape` records what the client is given, `rewrite` makes it what the client may see,
+    `splice` joins it to what another replica began.
+    """
+
+    tape: Tape | None = None
+    rewrite: WithoutIds | None = None
+    splice: Splice | None = None
+
+
+WHOLE = Leg()
+
+
 class Exchange:
     __slots__ = (
         "_client",
         "_held",
         "_held_bytes",
         "_last",
+        "_leg",
         "_loop",
         "_on_id",
         "_on_token",
@@ -62,7 +88,10 @@ class Exchange:
         "_pieces",
         "_raw_bytes",
         "_reframe",
+        "_tail",
         "_waiter",
+        "_withheld",
+        "aborted",
         "begun",
         "body_bytes",
         "committed",
@@ -70,6 +99,7 @@ class Exchange:
         "delimited_by_close",
         "ended",
         "headers",
+        "heard_at",
         "length",
         "reason",
         "scanner",
@@ -83,12 +113,14 @@ class Exchange:
         loop: asyncio.AbstractEventLoop,
         on_token: Callable[[float], None],
         on_id: Callable[[str], None] | None = None,
+        leg: Leg = WHOLE,
     ) -> None:
         """`on_token` is called with the time of a stream's first generated token, `on_id` with its answer's id."""
         self._client = client
         self._loop = loop
         self._on_token = on_token
         self._on_id = on_id
+        self._leg = leg
         self._waiter: asyncio.Future[Signal] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -97,11 +129,15 @@ class Exchange:
         self._opaque = False  # a stream that can't be looked into: nothing is gained by holding it
         self._last = b""
         self._raw_bytes = 0
+        self._tail = b""  # of a stream: the event that is not whole yet
+        self._withheld: bytes | None = None  # the event that told of the stream's end
+        self.aborted = False  # the engine gave the request up
         self.status = 0
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.length: int | None = None  # Content-Length
         self.scanner: SseScanner | None = None
+        self.heard_at = loop.time()
         self.begun = False  # some byte came back: the replica has the request
         self.committed = False
         self.congested = False
@@ -130,7 +166,7 @@ class Exchange:
         """Whether this answer says that another replica may do better."""
         if self.scanner is not None and self.scanner.failed:
             return self.scanner.error_code in _RETRYABLE
-        return self.status in _RETRYABLE
+        return self.aborted or self.status in _RETRYABLE
 
     @property
     def backpressure(self) -> bool:
@@ -144,9 +180,25 @@ class Exchange:
         """The body of an answer that was kept whole."""
         return b"".join(self._pieces or ())
 
+    def usage(self) -> Usage | None:
+        """What a stream told of its tokens, over all its legs."""
+        splice = self._leg.splice
+        if splice is not None:
+            return splice.usage
+        return None if self.scanner is None else self.scanner.usage()
+
     def commit(self, *, complete: bool = True) -> None:
         """Give the answer to the client, from its head on; `complete` if all of it is held."""
         self.committed = True
+        if self.scanner is not None:
+            events, self._held = b"".join(self._held), []
+            splice = self._leg.splice
+            if splice is None:
+                head = response_head(self.status, self.reason, self.headers, self._framing())
+            else:
+                head = self._frame(splice.begin())  # the client has its head
+            self._give(events, head, complete=complete)
+            return
         head = response_head(self.status, self.reason, self.headers, self._framing())
         if self._reframe:
             body = b"".join(map(self._frame, self._pieces or ()))
@@ -158,18 +210,21 @@ class Exchange:
         self._write(head + body)
 
     def break_off(self, event: bytes | None) -> None:
-        """The answer cannot be finished: say so in band where that is possible, and never end it tidily."""
+        """The answer cannot be finished: say so in band where that is possible, and never end it tidily. What the replica itself
+        said of it goes before `event`.
+        """
         transport = self._client.transport
-        if (
-            event is not None
-            and self.scanner is not None
-            and self._at_boundary()
-            and not transport.is_closing()
-        ):
-            transport.write(self._frame(event) if self._client.http11 else event)
+        scanner = self.scanner
+        if event is not None and scanner is not None and not (scanner.skipping or transport.is_closing()):
+            transport.write(self._frame(self._withheld or event))
         elif self.length is None and not self._client.http11:
             transport.abort()  # such an answer ends with its connection: only a reset tells that it broke
         transport.close()
+
+    def finish(self, events: bytes) -> None:
+        """What the client has is whole but for these last events."""
+        if not self._client.transport.is_closing():
+            self._client.transport.write(self._frame(events) + self._last_frame())
 
     # -- for the connection
 
@@ -192,6 +247,10 @@ class Exchange:
                 self._opaque = True
             else:
                 self.scanner = SseScanner()
+                self.delimited_by_close = self.length is None and not chunked
+                self.length = None  # events are framed anew
+                self._pieces = []
+                return
         elif self.length is None and not content_type.startswith(b"application/json"):
             self._opaque = True
         self.delimited_by_close = self.length is None and not chunked and status not in _BODILESS
@@ -215,10 +274,14 @@ class Exchange:
 
     def on_bytes(self, raw: bytes, *, complete: bool) -> None:
         """Body bytes as they came, after `on_body` has seen what is in them."""
+        if self.scanner is not None:
+            self._on_events(self.scanner, complete=complete)
+            return
         if complete:
             raw = self._without_surplus(raw)
+            if self.status == HTTPStatus.OK and not self.committed:
+                self.aborted = is_aborted(self.held_body)
         self._raw_bytes += len(raw)
-        # a few bytes more than the longest end of an event and its chunk
         self._last = raw if len(raw) >= _TAIL_BYTES else (self._last + raw)[-_TAIL_BYTES:]
         if self.committed:
             if self._reframe:
@@ -247,13 +310,59 @@ class Exchange:
 
     # -- inside
 
+    def _on_events(self, scanner: SseScanner, *, complete: bool) -> None:
+        events = self._tail + b"".join(self._pieces or ())
+        self._pieces = []
+        whole = len(events) if complete else len(events) - scanner.pending_bytes
+        events, self._tail = events[:whole], events[whole:]
+        self.aborted = scanner.aborted
+        if not self.committed:
+            self._held.append(events)
+            self._held_bytes += len(events)
+            if self._worth_sending(complete=complete):
+                self.commit(complete=complete)
+        elif scanner.deadly:
+            self._stop_short(events)
+            return
+        elif events or complete:
+            self._give(events, b"", complete=complete)
+        if complete:
+            self.end(Ended.ANSWERED)
+
+    def _stop_short(self, events: bytes) -> None:
+        """Give what came before the event that tells of the end, and no more."""
+        sound = []
+        for event in split(events):
+            probe = SseScanner()
+            probe.feed(event)
+            if probe.deadly:
+                self._withheld = event if probe.failed else None
+                break
+            sound.append(event)
+        self._give(b"".join(sound), b"", complete=False)
+        self.end(Ended.FAILED)
+
+    def _give(self, events: bytes, head: bytes, *, complete: bool) -> None:
+        """Events for the client, behind a head if that is still due."""
+        leg = self._leg
+        if leg.tape is not None and events:
+            leg.tape.feed(events)
+        rewrite = leg.splice or leg.rewrite
+        if rewrite is not None:
+            events = rewrite.feed(events)
+        data = head + self._frame(events) if events else head
+        if complete:
+            data += self._last_frame()
+        if data:
+            self._write(data)
+
     def _worth_sending(self, *, complete: bool) -> bool:
         if self._held_bytes > HOLD_BYTES or (self._opaque and not self.retryable):
             return True
         scanner = self.scanner
         if scanner is None or complete:
             return complete and not self.retryable
-        return scanner.data_seen and not (scanner.failed and self.retryable)
+        return scanner.data_seen and not ((scanner.failed or scanner.aborted) and self.retryable)
 
     def _write(self, data: bytes) -> None:
         transport = self._client.transport
@@ -292,13 +401,6 @@ class Exchange:
 
     def _last_frame(self) -> bytes:
         return b"0\r\n\r\n" if self._client.http11 and self.length is None else b""
-
-    def _at_boundary(self) -> bool:
-        """Whether the client stands between two events, and between two chunks."""
-        assert self.scanner is not None
-        return self.scanner.between_events and (
-            self._reframe or self._last.endswith((b"\n\n\r\n", b"\r\n\r\n\r\n"))
-        )
 
     def _without_surplus(self, raw: bytes) -> bytes:
         """`raw`, which holds the answer's end, up to that end: llhttp lets line ends follow it."""

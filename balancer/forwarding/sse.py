@@ -9,25 +9,27 @@ import re
 
 from balancer.core.types import Usage
 from balancer.vllm_api.answers import Event, classify_event, error_status, read_answer
+from balancer.vllm_api.events import EVENT_END, payloads
 
 MAX_EVENT_BYTES = 64 * 1024
 
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
 _USAGE = b'"usage"'
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = b'"error"'
+_ABORT = b'"abort"'
 
 
 class SseScanner:
     __slots__ = (
         "_carry",
-        "_skipping",
         "_usage_in",
+        "aborted",
         "answer_id",
         "data_seen",
         "error_code",
         "events",
         "failed",
+        "skipping",
         "token_seen",
     )
 
@@ -37,10 +39,11 @@ class SseScanner:
         self.token_seen = False  # generated content came: TTFT is over
         self.failed = False  # an error event came
         self.error_code: int | None = None
+        self.aborted = False  # the engine gave the request up
         self.answer_id: str | None = None
         self._usage_in: bytes | None = None
+        self.skipping = False  # within an event that is too long to be kept
         self._carry = b""
-        self._skipping = False
 
     def feed(self, piece: bytes) -> None:
         if self._carry:
@@ -54,40 +57,45 @@ class SseScanner:
                 self._skip()
                 rest = rest[-3:]  # enough to see the end of the event that is skipped
             self._carry = rest
-        if self._skipping and piece:
-            found = _EVENT_END.search(piece)
+        if self.skipping and piece:
+            found = EVENT_END.search(piece)
             assert found is not None
             piece = piece[found.end() :]
-            self._skipping = False
+            self.skipping = False
         if piece:
             self._events(piece)
 
     @property
-    def between_events(self) -> bool:
-        """Whether the last event is complete."""
-        return not self._carry and not self._skipping
+    def pending_bytes(self) -> int:
+        """How much of an event has come that is not whole yet; nothing of one that is too long to be kept."""
+        return 0 if self.skipping else len(self._carry)
+
+    @property
+    def deadly(self) -> bool:
+        """Whether the stream told of its own end: the engine is dead or stops, and what is lacking won't come from there."""
+        return self.aborted or (self.failed and (self.error_code is None or self.error_code >= 500))
 
     def usage(self) -> Usage | None:
         """The usage of the last event that carried one."""
         if self._usage_in is None:
             return None
         found = None
-        for data in _payloads(self._usage_in):
+        for data in payloads(self._usage_in):
             found = read_answer(data)[1] or found
         return found
 
     def _skip(self) -> None:
         """An event too long to look at: it is data, and only generated content grows like that."""
-        self._skipping = self.data_seen = self.token_seen = True
+        self.skipping = self.data_seen = self.token_seen = True
 
     def _events(self, events: bytes) -> None:
         if _USAGE in events and _USAGE_OBJECT.search(events):
             self._usage_in = events
         if self.token_seen:
             self.events += events.count(b"data:")
-            if _ERROR not in events:
+            if _ERROR not in events and _ABORT not in events:
                 return
-        for data in _payloads(events):
+        for data in payloads(events):
             if not self.data_seen:
                 self.data_seen = True
                 self.answer_id = read_answer(data)[0]
@@ -97,6 +105,8 @@ class SseScanner:
             elif kind is Event.ERROR:
                 self.failed = True
                 self.error_code = error_status(data)
+            elif kind is Event.ABORT:
+                self.aborted = True
 
 
 def _last_event_end(piece: bytes) -> int:
@@ -107,17 +117,3 @@ def _last_event_end(piece: bytes) -> int:
 def _after(piece: bytes, mark: bytes) -> int:
     found = piece.rfind(mark)
     return found + len(mark) if found >= 0 else 0
-
-
-def _payloads(events: bytes) -> list[bytes]:
-    """The data of each event: its `data:` lines joined by LF; comments and other fields left out."""
-    payloads = []
-    for event in _EVENT_END.split(events):
-        lines = [
-            line[6:] if line.startswith(b"data: ") else line[5:]
-            for line in event.replace(b"\r\n", b"\n").split(b"\n")
-            if line.startswith(b"data:")
-        ]
-        if lines:
-            payloads.append(b"\n".join(lines))
-    return payloads

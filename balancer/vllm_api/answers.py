@@ -17,6 +17,7 @@ class Event(Enum):
     # generated content, reasoning or tool call: the first one ends TTFT
     TOKEN = "token"  # noqa: S105 - no secret
     ERROR = "error"
+    ABORT = "abort"  # the engine gave the request up, as vLLM does on SIGTERM: the answer is cut short
     DONE = "done"
     OTHER = "other"  # role-only chunk, usage, envelope of the Responses or Messages API
 
@@ -44,6 +45,32 @@ def read_answer(body: bytes) -> tuple[str | None, Usage | None]:
     else:
         answer_id, usage = answer.id, answer.usage
     return answer_id if isinstance(answer_id, str) else None, read_usage(usage)
+
+
+def is_aborted(body: bytes) -> bool:
+    """Whether the engine gave up a plain answer: vLLM 0.32 answers 200 with what it has when it is told to stop."""
+    if b'"abort"' not in body:
+        return False
+    try:
+        answer = _any.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and choice.get("finish_reason") == "abort" for choice in choices
+    )
+
+
+_LAST_WORDS = (
+    b"EngineDeadError",
+    b"EngineCore encountered an issue",
+    b"cannot schedule new futures after shutdown",
+)
+"""What vLLM's 500s say when its engine has died, or is being shut down."""
+
+
+def tells_of_death(body: bytes) -> bool:
+    return any(words in body for words in _LAST_WORDS)
 
 
 def read_usage(usage: Json) -> Usage | None:
@@ -85,9 +112,11 @@ def classify_event(data: bytes) -> Event:
     if isinstance(kind, str):
         return Event.TOKEN if kind.endswith((".delta", "_delta")) else Event.OTHER
     choices = event.get("choices")
-    if isinstance(choices, list) and any(_has_token(choice) for choice in choices):
-        return Event.TOKEN
-    return Event.OTHER
+    if not isinstance(choices, list):
+        return Event.OTHER
+    if any(isinstance(choice, dict) and choice.get("finish_reason") == "abort" for choice in choices):
+        return Event.ABORT
+    return Event.TOKEN if any(_has_token(choice) for choice in choices) else Event.OTHER
 
 
 _TOKEN_FIELDS = ("content", "reasoning", "reasoning_content", "tool_calls", "refusal", "function_call")

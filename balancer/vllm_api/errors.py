@@ -45,14 +45,19 @@ def error_body(
     )
 
 
-def stream_error(dialect: Dialect) -> bytes:
+def replica_lost(dialect: Dialect) -> bytes:
     """The event that ends a stream whose replica was lost."""
-    body = error_body(
-        dialect,
-        502,
-        "The replica was lost before the answer was complete.",
-        type_="BadGatewayError",
-    )
+    return _event(dialect, 502, "The replica was lost before the answer was complete.", "BadGatewayError")
+
+
+def shut_down(dialect: Dialect) -> bytes:
+    """The event that ends a stream that outlasts the balancer's draining."""
+    message = "The balancer was shut down before the answer was complete."
+    return _event(dialect, 503, message, "ServiceUnavailableError")
+
+
+def _event(dialect: Dialect, status: int, message: str, type_: str) -> bytes:
+    body = error_body(dialect, status, message, type_=type_)
     if dialect is Dialect.ANTHROPIC:
         return b"event: error\ndata: " + body + b"\n\n"
     return b"data: " + body + b"\n\n"

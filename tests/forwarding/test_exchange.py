@@ -11,6 +11,8 @@ from tests.fakes.transport import Bench, bytewise, cut, decoded
 
 BUSY = event({"error": {"message": "overloaded", "type": "ServiceUnavailableError", "code": 503}})
 WRONG = event({"error": {"message": "no such tool", "type": "BadRequestError", "code": 400}})
+DEAD = event({"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}})
+ABORTED = event({"id": "1", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "abort"}]})
 LOST = event({"error": {"message": "lost"}})
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n"
 HEADS = {"HTTP/1.1": SSE_HEAD, "until close": SSE_HEAD.replace(b"Transfer-Encoding: chunked\r\n", b"")}
@@ -100,10 +102,37 @@ def test_an_error_of_the_client_told_in_band_is_given():
     assert decoded(client.written).body == WRONG
 
 
-def test_overload_told_after_the_first_token_is_given():
+@pytest.mark.parametrize("end", [BUSY, DEAD, ABORTED])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_stream_that_tells_of_its_own_end_after_the_first_token_is_cut_before_it(end, apart):
     bench, exchange, client = asked()
-    bench.feed(SSE_HEAD, chunk(token("a")), chunk(BUSY))
-    assert decoded(client.written).body == token("a") + BUSY
+    pieces = chunk(token("a")) + chunk(token("b")), chunk(token("c")) + chunk(end)
+    bench.feed(SSE_HEAD, *(pieces if apart else [b"".join(pieces)]))
+    if not apart:  # nothing was given yet: another replica takes over
+        assert (exchange.committed, exchange.retryable) == (False, True)
+        return
+    assert exchange.ended is Ended.FAILED
+    assert bench.upstream.aborted
+    assert decoded(client.written).body == token("a") + token("b") + token("c")
+    exchange.break_off(LOST)
+    message = decoded(client.written)
+    assert message.body.endswith(LOST if end is ABORTED else end)
+    assert not message.whole
+
+
+def test_an_error_of_the_client_told_after_the_first_token_is_given():
+    bench, exchange, client = asked()
+    bench.feed(SSE_HEAD, chunk(token("a")), chunk(WRONG), chunk(DONE), LAST_CHUNK)
+    assert exchange.ended is Ended.ANSWERED
+    assert decoded(client.written).body == token("a") + WRONG + DONE
+
+
+def test_a_plain_answer_that_the_engine_gave_up_is_kept_back():
+    bench, exchange, client = asked()
+    body = b'{"choices": [{"message": {"content": "half"}, "finish_reason": "abort"}]}'
+    bench.feed(SIZED.replace(b" 6", b" %d" % len(body)), body)
+    assert (exchange.ended, exchange.committed) == (Ended.ANSWERED, False)
+    assert (exchange.retryable, exchange.backpressure, exchange.aborted) == (True, False, True)
 
 
 def test_proxies_are_told_not_to_buffer_a_stream():
@@ -151,7 +180,7 @@ def test_a_stream_that_breaks_between_events_byte_by_byte(kind):
 def test_an_answer_that_ends_with_its_connection_breaks_by_a_reset():
     bench = Bench()
     exchange, transport = bench.ask(http11=False)
-    bench.feed(SSE_HEAD, chunk(ROLE), chunk(token("a")[:-3]))
+    bench.feed(SSE_HEAD.replace(b"event-stream", b"plain"), chunk(b"half"))
     bench.lose(ConnectionResetError())
     exchange.break_off(LOST)
     assert transport.aborted
@@ -159,15 +188,18 @@ def test_an_answer_that_ends_with_its_connection_breaks_by_a_reset():
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 9])
 @pytest.mark.parametrize("kind", HEADS)
-def test_nothing_is_written_into_an_unfinished_event(kind, lost):
+def test_of_an_unfinished_event_nothing_is_given(kind, lost):
     framed = chunk if kind == "HTTP/1.1" else bytes
     raw = framed(ROLE) + framed(token("a"))
     message = broken(HEADS[kind], [framed(ROLE), raw[len(framed(ROLE)) : -lost]])
     assert not message.whole
-    if kind == "HTTP/1.1" and lost <= 2:  # the event was whole, its chunk was not
-        assert message.body == ROLE + token("a")
-    else:
-        assert not message.body.endswith(LOST)
+    whole = kind == "HTTP/1.1" and lost <= 2  # the event was whole, its chunk was not
+    assert message.body == (ROLE + token("a") if whole else ROLE) + LOST
+
+
+def test_into_an_event_too_long_to_be_kept_nothing_is_written():
+    message = broken(SSE_HEAD, [chunk(ROLE), chunk(b"data: " + b"x" * 100_000)])
+    assert message.body == ROLE + b"data: " + b"x" * 100_000
 
 
 def test_events_with_crlf_break_off_in_band_too():

@@ -1,6 +1,7 @@
 """Streams pass as they come, at the client's pace, and a break in one is never taken for its end."""
 
 import asyncio
+import hashlib
 
 import pytest
 
@@ -65,7 +66,6 @@ async def test_a_stream_that_breaks_ends_with_an_error_and_not_tidily(end, path)
         upstream.write(SSE_HEAD, chunk(ROLE), chunk(token("a")))
         answer = await client.head()
         await client.more(answer)
-        await client.more(answer)
         getattr(upstream, end)()
         await client.read(answer)
         assert not answer.complete
@@ -79,7 +79,7 @@ async def test_a_stream_that_breaks_ends_with_an_error_and_not_tidily(end, path)
 
 
 @async_test
-async def test_a_stream_that_breaks_within_an_event_just_ends():
+async def test_of_an_event_that_breaks_off_nothing_is_given():
     async with cluster() as (front, (replica,)):
         asked = streaming(replica)
         client = await front.client()
@@ -89,7 +89,9 @@ async def test_a_stream_that_breaks_within_an_event_just_ends():
         answer = await client.head()
         await client.more(answer)
         upstream.reset()
-        assert b"error" not in await client.closed()
+        await client.read(answer)
+        assert not answer.complete
+        assert answer.body.startswith(ROLE + b'data: {"error"')
 
 
 @on_both_loops
@@ -152,12 +154,11 @@ async def test_a_slow_reader_slows_the_replica_and_loses_nothing():
         assert max(len(p._idle) for p in front.balancer._pools.values()) <= 1
         (server,) = front.balancer._server.connections[:1]
         assert server.transport.get_write_buffer_size() < MIB
-        received = 0
+        received = hashlib.sha256()
         while piece := await client.more(answer):
-            assert piece == big
-            received += 1
+            received.update(piece)
             answer.body = b""
-        assert received == count
+        assert received.digest() == hashlib.sha256(big * count).digest()
         await until(front.idle)
 
 

@@ -23,6 +23,7 @@ class HealthPolicy:
 def succeeded(replica: ReplicaState, policy: HealthPolicy) -> bool:
     """An answer came (from a probe, or to a request). True if the state changed."""
     replica.consecutive_failures = 0
+    replica.gone = False
     if replica.health is Health.HEALTHY or replica.health is Health.DRAINING:
         return False
     replica.consecutive_successes += 1
@@ -38,6 +39,7 @@ def failed(replica: ReplicaState, policy: HealthPolicy, error: str, *, certain: 
     replica.consecutive_successes = 0
     replica.consecutive_failures += 1
     replica.last_error = error
+    replica.gone = replica.gone or certain
     if replica.health in {Health.UNHEALTHY, Health.DRAINING}:
         return False
     if not certain and replica.consecutive_failures < policy.failure_threshold:

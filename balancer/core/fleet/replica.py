@@ -51,6 +51,8 @@ class ReplicaState:
     sample: EngineSample | None = None
     engine: EngineIdentity = field(default_factory=EngineIdentity)
     foreign: float = 0.0
+    progressed_at: float = 0.0  # when an engine counter of tokens was last seen to move
+    gone: bool = False  # its port is closed, or its engine said that it is dead
     consecutive_failures: int = 0
     consecutive_successes: int = 0
     last_error: str = ""
@@ -69,6 +71,12 @@ class ReplicaState:
             return True
         return None if self.models is None else model in self.models
 
+    @property
+    def context_tokens(self) -> int | None:
+        """The longest prompt and answer together that each of its models takes, if it told."""
+        lengths = [entry.get("max_model_len") for entry in self.model_entries]
+        return min((length for length in lengths if isinstance(length, int)), default=None)
+
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
         if self.foreign and self.sample and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S:
@@ -79,7 +87,12 @@ class ReplicaState:
         """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign.
         True if it tells that the engine restarted.
         """
-        self.sample = sample
+        before, self.sample = self.sample, sample
+        if before is not None and (before.prompt_tokens, before.generation_tokens) != (
+            sample.prompt_tokens,
+            sample.generation_tokens,
+        ):
+            self.progressed_at = sample.taken_at
         ours = max(in_flight_when_asked, self.in_flight)
         busy = [count for count in (sample.running, sample.waiting) if count is not None]
         self.foreign = max(0.0, sum(busy) - ours)

@@ -1,0 +1,105 @@
+"""One stream that another replica may go on with: what each replica is asked, and what became of what the client was given.
+
+Facts and shapes are vLLM's (vllm_api/resume.py, tape.py, splice.py); here is only the order of things.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from balancer.core.types import RequestView
+from balancer.forwarding.client import Outgoing
+from balancer.forwarding.exchange import WHOLE, Leg
+from balancer.vllm_api.resume import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    going_on,
+    includes_usage,
+    is_sound,
+    wants_ids,
+    with_ids,
+)
+from balancer.vllm_api.routes import Route
+from balancer.vllm_api.splice import Splice, WithoutIds, ending
+from balancer.vllm_api.tape import Tape
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Broken(StrEnum):
+    """What became of a stream whose replica was lost."""
+
+    RESUMED = "resumed"  # another replica goes on with it
+    ENDED = "ended"  # nothing was lacking but its end
+    UNSOUND = "unsound"  # another replica could not go on with it
+    STRANDED = "stranded"  # it could have, but none was there
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePolicy:
+    mode: Literal["off", "text", "exact"] = "text"
+    sampled: bool = False
+
+
+class Resumable:
+    """`outgoing`, `request` and `leg` are what the next attempt sends, what is known of it, and its part of the stream."""
+
+    def __init__(self, route: Route, request: RequestView, outgoing: Outgoing, policy: ResumePolicy) -> None:
+        self.outgoing = outgoing
+        self.request = request
+        self.leg = WHOLE
+        self.ending: bytes | None = None
+        self._asked = outgoing
+        self._seen = request
+        self._chat = route.path == CHAT_PATH
+        self._kind = route.kind
+        self._policy = policy
+        self._body: dict[str, Any] | None = None  # read when it is needed
+        self._tape: Tape | None = None
+        if policy.mode == "off" or not request.stream or route.path not in {CHAT_PATH, COMPLETIONS_PATH}:
+            return
+        if policy.mode == "exact":
+            body = self._read()
+            if body is None:
+                return
+            self.outgoing = replace(outgoing, body=with_ids(body, outgoing.body))
+            rewrite = None if wants_ids(body) else WithoutIds()
+        else:
+            rewrite = None
+        self._tape = Tape()
+        self.leg = Leg(self._tape, rewrite)
+
+    def broke(self, context_tokens: int | None) -> Broken:
+        """The replica was lost after something was given. RESUMED: `leg` and the rest are those of a continuation now; ENDED:
+        `ending` is what the client still lacks. `context_tokens`: the model's longest context, if known.
+        """
+        body = self._read() if self._tape is not None else None
+        if self._tape is None or body is None:
+            return Broken.UNSOUND
+        delivered = self._tape.delivered()
+        rest = going_on(self._kind, body, delivered, context_tokens=context_tokens)
+        if rest is None:
+            return Broken.UNSOUND
+        if rest.body is None:
+            self.ending = ending(delivered, rest, chat=self._chat, usage=includes_usage(body))
+            return Broken.ENDED
+        splice = Splice(delivered, rest, chat=self._chat, ids=wants_ids(body))
+        self.leg = Leg(self._tape, splice=splice)
+        self.outgoing = replace(self._asked, target=rest.path.encode(), body=rest.body)
+        tokens = self._seen.prompt_tokens + rest.delivered_tokens
+        self.request = replace(self._seen, prompt_tokens=tokens, prompt_bytes=0)  # its usage teaches nothing
+        return Broken.RESUMED
+
+    def _read(self) -> dict[str, Any] | None:
+        """The body, if a stream of it can be gone on with."""
+        if self._body is None:
+            try:
+                body = _decode(self._asked.body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                return None
+            if not isinstance(body, dict) or not is_sound(self._kind, body, sampled=self._policy.sampled):
+                return None
+            self._body = body
+        return self._body

@@ -1,0 +1,59 @@
+"""What the end of an attempt says: of its replica's health, and for the request's record."""
+
+import logging
+
+from balancer.accounting.metrics import Metrics
+from balancer.accounting.record import Record
+from balancer.core.decider import Decider
+from balancer.core.fleet.pins import ResponsePins
+from balancer.core.fleet.replica import ReplicaState
+from balancer.forwarding.exchange import Ended, Exchange
+from balancer.vllm_api.answers import read_answer, tells_of_death
+from balancer.vllm_api.routes import Route
+
+log = logging.getLogger("balancer.requests")
+
+
+class Verdicts:
+    def __init__(self, decider: Decider, metrics: Metrics, pins: ResponsePins) -> None:
+        self._decider = decider
+        self._metrics = metrics
+        self._pins = pins
+
+    def judge(self, route: Route, record: Record, replica: ReplicaState, exchange: Exchange) -> None:
+        ended = exchange.ended
+        assert ended is not None
+        self._metrics.attempted(replica.id, record.reason, ended)
+        record.token_at = record.token_at or exchange.token_at
+        if ended is Ended.ANSWERED:
+            record.status = exchange.status
+            self._judge_answer(replica, exchange)
+            self._read_answer(route, record, replica, exchange)
+            return
+        if exchange.committed:
+            record.status, record.ended_by = exchange.status, "replica"
+        if ended is not Ended.STALE and not exchange.backpressure:
+            self._blame(replica, ended, certain=ended is Ended.REFUSED or exchange.aborted)
+
+    def _judge_answer(self, replica: ReplicaState, exchange: Exchange) -> None:
+        """Backpressure and the client's errors say nothing bad."""
+        if exchange.backpressure:
+            return
+        if exchange.retryable:
+            dead = exchange.aborted or tells_of_death(exchange.held_body)
+            self._blame(replica, f"answered {exchange.status}", certain=dead)
+        elif self._decider.answered(replica):
+            log.info("replica %s is healthy", replica.id)
+
+    def _blame(self, replica: ReplicaState, error: str, *, certain: bool) -> None:
+        if self._decider.failed(replica, error, certain=certain):
+            log.warning("replica %s is unhealthy: %s", replica.id, error)
+
+    def _read_answer(self, route: Route, record: Record, replica: ReplicaState, exchange: Exchange) -> None:
+        if exchange.scanner is not None:
+            record.usage = exchange.usage()
+            record.output_events = exchange.scanner.events
+        elif route.kind.generates and exchange.status == 200:
+            answer_id, record.usage = read_answer(exchange.held_body)
+            if route.stores_response and answer_id is not None:
+                self._pins.remember(answer_id, replica.id)

@@ -1,0 +1,34 @@
+"""Server-Sent Events in whole bytes: where they end, and what data they carry (WHATWG HTML standard, section 9.2).
+
+Lines end in LF or CRLF; U+2028 and its like are text.
+"""
+
+import re
+
+EVENT_END = re.compile(rb"\r?\n\r?\n")
+DONE = b"data: [DONE]\n\n"
+
+
+def split(events: bytes) -> list[bytes]:
+    """Whole events, each with its end."""
+    found = []
+    start = 0
+    for end in EVENT_END.finditer(events):
+        found.append(events[start : end.end()])
+        start = end.end()
+    return found
+
+
+def payload(event: bytes) -> bytes | None:
+    """The data of an event: its `data:` lines joined by LF, comments and other fields left out; None without any."""
+    lines = [
+        line[6:] if line.startswith(b"data: ") else line[5:]
+        for line in event.replace(b"\r\n", b"\n").split(b"\n")
+        if line.startswith(b"data:")
+    ]
+    return b"\n".join(lines) if lines else None
+
+
+def payloads(events: bytes) -> list[bytes]:
+    """The data of each event that has any."""
+    return [data for event in EVENT_END.split(events) if (data := payload(event)) is not None]

@@ -1,0 +1,173 @@
+"""What a client was given of a chat or completions stream, as far as another replica needs it to go on from there.
+
+Recording must cost a stream next to nothing, since hardly any breaks: events are kept as they came, and read only when there
+are many of them, or when they are asked for.
+
+    text    what was delivered; ids may run ahead of it by part of a character, which the detokenizer holds back
+    tokens  events that brought text up to there: one token each, unless the replica gathers them
+    ids     token ids up to there, where the replica tells them (`return_token_ids`)
+
+What comes after the last text, an event or an id of a character that is not whole, is left out: it is generated again.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from balancer.core.types import Json
+from balancer.vllm_api.events import payloads
+
+FOLD_BYTES = 16 * 1024
+MAX_TEXT_BYTES = 4 * 1024 * 1024
+"""More than this is not gone on from."""
+
+
+class _Delta(msgspec.Struct):
+    role: Json = None
+    content: str | None = None
+    reasoning: Json = None
+    reasoning_content: Json = None
+    tool_calls: Json = None
+    function_call: Json = None
+    refusal: Json = None
+    audio: Json = None
+
+    @property
+    def beyond_text(self) -> bool:
+        return bool(
+            self.reasoning
+            or self.reasoning_content
+            or self.tool_calls
+            or self.function_call
+            or self.refusal
+            or self.audio
+        )
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    text: str | None = None
+    logprobs: Json = None
+    finish_reason: str | None = None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[_Choice]
+    prompt_token_ids: list[int] | None = None
+    usage: Json = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+@dataclass(slots=True)
+class Delivered:
+    """`sound`: every event was understood, and none brought more than text of one choice."""
+
+    id: str = ""
+    created: int = 0
+    model: str = ""
+    text: str = ""
+    tokens: int = 0
+    ids: list[int] = field(default_factory=list)
+    prompt_ids: list[int] | None = None
+    finish_reason: str | None = None
+    usage_told: bool = False
+    sound: bool = True
+
+
+class Tape:
+    __slots__ = (
+        "_delivered",
+        "_events",
+        "_events_bytes",
+        "_late_ids",
+        "_late_tokens",
+        "_texts",
+        "_texts_bytes",
+    )
+
+    def __init__(self) -> None:
+        self._delivered = Delivered()
+        self._events: list[bytes] = []
+        self._events_bytes = 0
+        self._texts: list[str] = []
+        self._texts_bytes = 0
+        self._late_ids: list[int] = []
+        self._late_tokens = 0
+
+    def __repr__(self) -> str:
+        return f"<Tape of {self._texts_bytes + self._events_bytes} bytes>"
+
+    def feed(self, events: bytes) -> None:
+        """Whole events, as the replica sent them, which the client is being given."""
+        self._events.append(events)
+        self._events_bytes += len(events)
+        if self._events_bytes > FOLD_BYTES:
+            self._fold()
+
+    def delivered(self) -> Delivered:
+        """All of it, when the stream has broken: what is fed next goes on from there."""
+        self._fold()
+        self._late_ids = []
+        self._late_tokens = 0
+        self._texts = ["".join(self._texts)]
+        self._delivered.text = self._texts[0]
+        return self._delivered
+
+    def _fold(self) -> None:
+        events, self._events = b"".join(self._events), []
+        self._events_bytes = 0
+        if not self._delivered.sound:
+            return
+        for data in payloads(events):
+            if data == b"[DONE]":
+                continue
+            try:
+                chunk = _chunk.decode(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self._delivered.sound = False
+                return
+            self._add(chunk)
+        if self._texts_bytes > MAX_TEXT_BYTES:
+            self._delivered.sound = False
+        if not self._delivered.sound:
+            self._texts = []
+
+    def _add(self, chunk: _Chunk) -> None:
+        so_far = self._delivered
+        if not so_far.id:
+            so_far.id, so_far.created, so_far.model = chunk.id, chunk.created, chunk.model
+        if chunk.prompt_token_ids is not None and so_far.prompt_ids is None:
+            so_far.prompt_ids = chunk.prompt_token_ids
+        if not chunk.choices:
+            so_far.usage_told = so_far.usage_told or chunk.usage is not None
+        for choice in chunk.choices:
+            if choice.index or choice.logprobs or (choice.delta is not None and choice.delta.beyond_text):
+                so_far.sound = False
+            if choice.prompt_token_ids is not None and so_far.prompt_ids is None:
+                so_far.prompt_ids = choice.prompt_token_ids
+            self._add_text(choice)
+            if choice.finish_reason is not None:
+                so_far.finish_reason = choice.finish_reason
+
+    def _add_text(self, choice: _Choice) -> None:
+        delta = choice.delta
+        text = choice.text if delta is None else delta.content
+        if delta is not None and delta.role and not text and not choice.token_ids:
+            return  # it only begins the message
+        self._late_ids += choice.token_ids or ()
+        self._late_tokens += 1
+        if text:
+            self._texts.append(text)
+            self._texts_bytes += len(text)
+            self._delivered.ids += self._late_ids
+            self._delivered.tokens += self._late_tokens
+            self._late_ids = []
+            self._late_tokens = 0
