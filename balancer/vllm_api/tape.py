@@ -7,7 +7,8 @@ are many of them, or when they are asked for.
     tokens  events that brought text up to there: one token each, unless the replica gathers them
     ids     token ids up to there, where the replica tells them (`return_token_ids`)
 
-What comes after the last text, an event or an id of a character that is not whole, is left out: it is generated again.
+What comes after the last text, an event or an id of a character that is not whole, is left out, unless the answer is at its
+end: it is generated again.
 """
 
 from dataclasses import dataclass, field
@@ -154,8 +155,6 @@ class Tape:
             if choice.prompt_token_ids is not None and so_far.prompt_ids is None:
                 so_far.prompt_ids = choice.prompt_token_ids
             self._add_text(choice)
-            if choice.finish_reason is not None:
-                so_far.finish_reason = choice.finish_reason
 
     def _add_text(self, choice: _Choice) -> None:
         delta = choice.delta
@@ -167,6 +166,9 @@ class Tape:
         if text:
             self._texts.append(text)
             self._texts_bytes += len(text)
+        if choice.finish_reason is not None:
+            self._delivered.finish_reason = choice.finish_reason
+        if text or choice.finish_reason is not None:
             self._delivered.ids += self._late_ids
             self._delivered.tokens += self._late_tokens
             self._late_ids = []

@@ -41,8 +41,10 @@ class Answer:
         return json.loads(self.body)
 
     def events(self) -> list[Any]:
-        """The data of each event of the body; [DONE] stays bytes."""
-        found = [piece.removeprefix(b"data: ") for piece in self.body.split(b"\n\n") if piece]
+        """The data of each event of the body, comments left out; [DONE] stays bytes."""
+        found = [
+            piece.removeprefix(b"data: ") for piece in self.body.split(b"\n\n") if piece and piece[:1] != b":"
+        ]
         return [data if data == b"[DONE]" else json.loads(data) for data in found]
 
 

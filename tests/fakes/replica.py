@@ -180,12 +180,17 @@ def event(data: Any) -> bytes:
     return b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n"
 
 
-def token(text: str) -> bytes:
-    return event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": text}}]})
+def piece(choices: list[Any], *, by: str = "1", **more: Any) -> bytes:
+    """An event of the chat stream that is called `by`."""
+    return event({"id": f"chatcmpl-{by}", "created": 1, "model": "m", "choices": choices, **more})
 
 
-ROLE = event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
-USAGE = event({"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
+def token(text: str, *, by: str = "1", **more: Any) -> bytes:
+    return piece([{"index": 0, "delta": {"content": text}, **more}], by=by)
+
+
+ROLE = piece([{"index": 0, "delta": {"role": "assistant", "content": ""}}])
+USAGE = piece([], usage={"prompt_tokens": 7, "completion_tokens": 2})
 DONE = event(b"[DONE]")
 
 

@@ -11,7 +11,9 @@ from tests.fakes.transport import Bench, bytewise, cut, decoded
 
 BUSY = event({"error": {"message": "overloaded", "type": "ServiceUnavailableError", "code": 503}})
 WRONG = event({"error": {"message": "no such tool", "type": "BadRequestError", "code": 400}})
-DEAD = event({"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}})
+DEAD = event(
+    {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}
+)
 ABORTED = event({"id": "1", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "abort"}]})
 LOST = event({"error": {"message": "lost"}})
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n"
