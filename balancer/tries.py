@@ -1,7 +1,8 @@
 """The attempts at one answer: who is left out of the next, whether there is a next, and what is told if there is none.
 
-A replica is tried at most twice: again only when all others have been tried, and not if it was busy. A retry of what was too
-busy or too slow to be answered is taken from the fleet's budget; what a dead replica had is not.
+A replica is tried at most twice: again only when all others have been tried, and not if it was busy. Being told that a replica
+is busy is cheap and does not count: each may say so once. A retry after that, or after one that was too slow, is taken from the
+fleet's budget; what a dead replica had is not.
 """
 
 import asyncio
@@ -37,13 +38,14 @@ class Tries:
     def failed(self, replica: ReplicaId, exchange: Exchange, now: float) -> None:
         """An attempt gave the client nothing."""
         self.made += 1
-        self.left -= 1
         self.last = exchange.ended or self.last
-        busy = exchange.backpressure or self.last in _SLOW
-        self._failures[replica] = MOST_PER_REPLICA if busy else self._failures.get(replica, 0) + 1
+        if not exchange.backpressure:
+            self.left -= 1
+        budgeted = exchange.backpressure or self.last in _SLOW
+        self._failures[replica] = MOST_PER_REPLICA if budgeted else self._failures.get(replica, 0) + 1
         if self.last is Ended.ANSWERED and not exchange.aborted:
             self.declined = exchange
-        if busy and self.left and not self._budget.take(now):
+        if budgeted and self.left and not self._budget.take(now):
             self.left = 0
 
     async def again(self) -> bool:

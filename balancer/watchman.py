@@ -40,8 +40,9 @@ class Watchman:
             if exchange.congested:
                 continue  # it is its client that is slow
             heard_at = exchange.heard_at if replica.gone else heard[replica]
-            patience = patience_s(replica, charge.predicted_s, now, streams=exchange.scanner is not None)
-            if now - heard_at > patience:
-                log.warning("given up after %.0f s of silence: an attempt on %s", now - heard_at, replica.id)
+            silent_s = now - heard_at
+            streams = charge.request.stream
+            if silent_s > patience_s(replica, charge.predicted_s, streams=streams, begun=exchange.begun):
+                log.warning("an attempt on %s is given up after %.0f s of silence", replica.id, silent_s)
                 connection.abort(Ended.LOST)
         return LOOK_EVERY_S

@@ -214,7 +214,8 @@ class Routing(_Model):
     """Bound of the prefix index, in blocks."""
 
     max_attempts: Count = 3
-    """Attempts in all for one request, each on another replica while there is one."""
+    """Attempts that may fail for one request, each on another replica while there is one. Replicas that are too busy are not
+    counted: each may say so once, within `retry_budget`."""
 
     retry_budget: Annotated[float, "share", BeforeValidator(_number), Field(ge=0, le=1)] = 0.2
     """Share of the requests of the last seconds that may be tried again after a replica was too busy or too slow (and

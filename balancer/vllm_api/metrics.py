@@ -11,11 +11,14 @@ cut short and counts as unreadable.
 Names and their changes: vllm/v1/metrics/loggers.py, and vllm/engine/metrics.py for the V0 engine.
 """
 
-import math
 import re
 from typing import Final, NamedTuple
 
 from balancer.core.types import EngineSample
+
+MAX_VALUE = 1e15
+MAX_REQUESTS = 1e6
+"""What is said beyond these is not believed: a page may be anybody's."""
 
 _Names = tuple[bytes, ...]
 
@@ -59,9 +62,9 @@ def scan(page: bytes, taken_at: float) -> EngineSample:
     configs = [dict(_LABEL.findall(series.labels)) for series in _find(page, _CACHE_CONFIG)]
     return EngineSample(
         taken_at=taken_at,
-        running=_sum(page, _RUNNING),
-        waiting=_sum(page, _WAITING),
-        kv_usage=_max(page, _KV_USAGE),
+        running=_sum(page, _RUNNING, most=MAX_REQUESTS),
+        waiting=_sum(page, _WAITING, most=MAX_REQUESTS),
+        kv_usage=_max(page, _KV_USAGE, most=1.0),
         prefix_queries_tokens=_sum(page, _PREFIX_QUERIES),
         prefix_hits_tokens=_sum(page, _PREFIX_HITS),
         prompt_tokens=_sum(page, _PROMPT_TOKENS),
@@ -98,23 +101,23 @@ def _values(page: bytes, names: _Names) -> list[float]:
     return values if len(values) == len(series) else []
 
 
-def _sum(page: bytes, names: _Names) -> float | None:
+def _sum(page: bytes, names: _Names, *, most: float = MAX_VALUE) -> float | None:
     values = _values(page, names)
-    total = sum(values)
-    return total if values and math.isfinite(total) else None
+    return sum(values) if values and sum(values) <= most else None
 
 
-def _max(page: bytes, names: _Names) -> float | None:
-    return max(_values(page, names), default=None)
+def _max(page: bytes, names: _Names, *, most: float = MAX_VALUE) -> float | None:
+    value = max(_values(page, names), default=None)
+    return value if value is not None and value <= most else None
 
 
 def _number(text: bytes) -> float | None:
-    """Read a finite number that is not negative, as every signal here is."""
+    """Read a number that can be, from 0 to MAX_VALUE, as every signal here is."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 and b"_" not in text else None
+    return value if 0 <= value <= MAX_VALUE and b"_" not in text else None
 
 
 def _whole(text: bytes | None) -> int | None:

@@ -154,12 +154,21 @@ async def test_when_all_are_busy_the_last_says_so_itself():
 
 
 @async_test
-async def test_no_more_attempts_than_allowed_and_none_twice():
+async def test_no_more_attempts_fail_than_allowed():
     async with cluster(4, policy="round_robin", max_attempts=2) as (front, replicas):
         for replica in replicas:
-            replica.on_post = answers(503, BUSY)
-        assert (await front.ask(chat())).status == 503
+            replica.on_post = answers(500, BUSY)
+        assert (await front.ask(chat())).status == 500
         assert served(replicas) == [1, 1, 0, 0]
+
+
+@async_test
+async def test_each_replica_may_say_once_that_it_is_busy():
+    async with cluster(5, policy="round_robin", max_attempts=2) as (front, replicas):
+        for replica in replicas[:4]:
+            replica.on_post = answers(503, BUSY)
+        assert (await front.ask(chat())).json()["served_by"] == "r4"
+        assert served(replicas) == [1, 1, 1, 1, 1]
     async with cluster(2, max_attempts=9) as (front, replicas):
         for replica in replicas:
             replica.on_post = answers(503, BUSY)

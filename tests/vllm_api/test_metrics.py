@@ -13,7 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.core.types import EngineSample
-from balancer.vllm_api.metrics import scan
+from balancer.vllm_api.metrics import MAX_REQUESTS, scan
 
 PAGE = (Path(__file__).parent.parent / "data/vllm/0.32.0/metrics.txt").read_bytes()
 NOTHING = EngineSample(taken_at=0.0)
@@ -33,6 +33,10 @@ def reference(page: bytes) -> EngineSample:
         values = [sample.value for sample in first(*names)]
         return math.fsum(values) if values else None
 
+    def requests(name):
+        count = total(name)
+        return None if count is None or count > MAX_REQUESTS else count
+
     def highest(*names):
         return max((sample.value for sample in first(*names)), default=None)
 
@@ -47,8 +51,8 @@ def reference(page: bytes) -> EngineSample:
             capacity += int(config["num_gpu_blocks"]) * int(config["block_size"])
     return EngineSample(
         taken_at=0.0,
-        running=total("vllm:num_requests_running"),
-        waiting=total("vllm:num_requests_waiting"),
+        running=requests("vllm:num_requests_running"),
+        waiting=requests("vllm:num_requests_waiting"),
         kv_usage=highest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
         prefix_queries_tokens=total("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
         prefix_hits_tokens=total("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
@@ -121,7 +125,7 @@ DIALECTS = [
     ),
 ]
 
-counts = st.integers(0, 10_000).map(float) | st.floats(0, 1e15)
+counts = st.integers(0, 10_000).map(float) | st.floats(0, 2e14)  # four ranks' sum can still be
 blocks = st.none() | st.integers(1, 10**7)
 
 
@@ -246,6 +250,19 @@ def test_one_unreadable_series_makes_its_signal_unknown_and_no_other(garbage):
 
 def test_an_overflowing_sum_is_unknown():
     assert scan(RANKS.replace(b"} 3\n", b"} 1e308\n").replace(b"} 4.0\n", b"} 1e308\n"), 0.0).running is None
+
+
+@pytest.mark.parametrize(
+    ("field", "line"),
+    [
+        ("running", "vllm:num_requests_running 1e308"),
+        ("waiting", "vllm:num_requests_waiting 1e7"),
+        ("kv_usage", "vllm:kv_cache_usage_perc 1.5"),
+        ("prompt_tokens", "vllm:prompt_tokens_total 1e16"),
+    ],
+)
+def test_what_cannot_be_is_unknown(field, line):
+    assert getattr(scan(line.encode() + b"\n", 0.0), field) is None
 
 
 @pytest.mark.parametrize("size", ["None", "", "0", "-16", "16.0", "1" * 400, "\u0661"])

@@ -45,7 +45,13 @@ class Charge:
         self._policy = policy
         replica.in_flight += 1
         replica.pending_tokens += self.pending_tokens
-        policy.dispatched(self, now)
+        try:
+            policy.dispatched(self, now)
+        except BaseException:  # a defect of the policy must not keep the replica charged
+            self.ended_at = now
+            self.prefilled()
+            replica.in_flight -= 1
+            raise
 
     def __repr__(self) -> str:
         state = "ended" if self.ended_at is not None else "decoding" if self.first_token_at else "prefilling"

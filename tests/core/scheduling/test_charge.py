@@ -1,5 +1,6 @@
 """Every charge is given back exactly once, whatever becomes of the attempt, and its policy hears of each step once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,4 +108,15 @@ def test_prefill_that_is_taken_for_done_is_given_back_once():
     assert (state.in_flight, state.pending_tokens) == (1, 0)
     charge.first_token(1.0)
     charge.release(2.0)
+    assert (state.in_flight, state.pending_tokens) == (0, 0)
+
+
+def test_a_policy_that_fails_keeps_nothing_charged():
+    class Broken(RoundRobin):
+        def dispatched(self, charge, now):
+            raise OverflowError
+
+    state = replica()
+    with pytest.raises(OverflowError):
+        charged(state, 7, Broken())
     assert (state.in_flight, state.pending_tokens) == (0, 0)
