@@ -121,7 +121,6 @@ class Lifecycle:
             raise
         except ClientStalled:
             record.status, record.ended_by = CLIENT_LEFT, "slow_client"
-            job.client.transport.abort()
         except Refused as refused:
             record.status, record.ended_by = refused.status, "refusal"
             raise

@@ -357,6 +357,8 @@ class Exchange:
             self._write(data)
 
     def _worth_sending(self, *, complete: bool) -> bool:
+        if self._leg.splice is not None and self.scanner is None:
+            return False  # no stream to go on with
         if self._held_bytes > HOLD_BYTES or (self._opaque and not self.retryable):
             return True
         scanner = self.scanner

@@ -5,6 +5,7 @@ It answers like a healthy vLLM until a test gives it `on_post`, and it sees at o
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,8 @@ vllm:num_requests_waiting{engine="0"} 0.0
 vllm:kv_cache_usage_perc{engine="0"} 0.0
 vllm:prompt_tokens_total{engine="0"} 100.0
 """
+
+STREAM = re.compile(rb'"stream": ?true')
 
 Headers = Sequence[tuple[str, str]]
 
@@ -197,7 +200,7 @@ DONE = event(b"[DONE]")
 def answer(connection: Connection, request: Request) -> None:
     """What a healthy replica says: who it is, streamed or whole."""
     name = connection.replica.name
-    if request.method == "POST" and b'"stream": true' in request.body:
+    if request.method == "POST" and STREAM.search(request.body):
         connection.write(SSE_HEAD, *map(chunk, (ROLE, token(name), USAGE, DONE)), LAST_CHUNK)
     else:
         usage = {"prompt_tokens": 7, "completion_tokens": 2}

@@ -308,3 +308,26 @@ async def test_a_replica_that_gives_up_a_plain_answer_is_passed_over():
         assert len(set(asked)) == 2
         state = next(state for state in front.fleet if state.id == asked[0])
         assert state.health is Health.UNHEALTHY or state.consecutive_failures == 0
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@async_test
+async def test_an_answer_that_is_no_stream_is_never_mixed_into_one(status):
+    async with cluster(3) as (front, replicas):
+        asked = []
+
+        def script(connection, request):
+            asked.append(connection.replica.name)
+            if len(asked) == 1:
+                connection.write(SSE_HEAD, chunk(ROLE), chunk(token("so")))
+                connection.fin()
+            else:
+                connection.respond(status, b"{}" + b" " * 600_000)
+
+        for replica in replicas:
+            replica.on_post = script
+        answer = await front.ask(greedy())
+        assert not answer.complete
+        assert answer.body.startswith(ROLE + token("so") + b'data: {"error":')
+        assert b"HTTP/" not in answer.body
+        await until(front.idle)
