@@ -51,7 +51,9 @@ class ClientSide:
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             with contextlib.suppress(OSError, ValueError):
-                in_kernel = int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+                in_kernel = int.from_bytes(
+                    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+                )
         return self.transport.get_write_buffer_size() + in_kernel
 
 

@@ -77,7 +77,7 @@ class Continuation:
 
     `body` is None where nothing is left to generate. `whitespace` was cut off the text that is gone on from, since chat templates
     may do so; `muted`: the answer was whole but for its usage, which is all that is wanted. `prompt_tokens` is None where only
-    the next answer's usage tells them.
+    the next answer's usage tells them, by text to within what the text's tokens differ from those generated.
     """
 
     path: str
@@ -149,7 +149,7 @@ def _by_text(
     muted = delivered.finish_reason is not None or (left is not None and left <= 0)
     if muted:
         if not includes_usage(body) or delivered.usage_told:
-            return Continuation("", None, delivered.tokens)
+            return Continuation("", None, delivered.tokens, delivered.prompt_tokens)
         left = 1
     asked = dict(body)
     if left is not None:
@@ -161,9 +161,8 @@ def _by_text(
         if not isinstance(prompt, str):  # ids: their text is the tokenizer's to tell
             return None
         asked["prompt"] = prompt + text
-        return Continuation(
-            COMPLETIONS_PATH, _encoded(asked, delivered.tokens), delivered.tokens, muted=muted
-        )
+        encoded = _encoded(asked, delivered.tokens)
+        return Continuation(COMPLETIONS_PATH, encoded, delivered.tokens, delivered.prompt_tokens, muted=muted)
     if text:
         kept = text.rstrip()
         text, whitespace = kept, text[len(kept) :]
@@ -172,8 +171,9 @@ def _by_text(
         if messages is None:
             return None
         asked |= {"messages": messages, "add_generation_prompt": False, "continue_final_message": True}
+    encoded = _encoded(asked, delivered.tokens)
     return Continuation(
-        CHAT_PATH, _encoded(asked, delivered.tokens), delivered.tokens, whitespace=whitespace, muted=muted
+        CHAT_PATH, encoded, delivered.tokens, delivered.prompt_tokens, whitespace=whitespace, muted=muted
     )
 
 

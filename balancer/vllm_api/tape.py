@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from balancer.core.types import Json
+from balancer.vllm_api.answers import read_usage
 from balancer.vllm_api.events import payloads
 
 FOLD_BYTES = 16 * 1024
@@ -78,6 +79,7 @@ class Delivered:
     tokens: int = 0
     ids: list[int] = field(default_factory=list)
     prompt_ids: list[int] | None = None
+    prompt_tokens: int | None = None
     finish_reason: str | None = None
     usage_told: bool = False
     sound: bool = True
@@ -147,6 +149,8 @@ class Tape:
             so_far.id, so_far.created, so_far.model = chunk.id, chunk.created, chunk.model
         if chunk.prompt_token_ids is not None and so_far.prompt_ids is None:
             so_far.prompt_ids = chunk.prompt_token_ids
+        if so_far.prompt_tokens is None and (usage := read_usage(chunk.usage)) is not None:
+            so_far.prompt_tokens = usage.prompt_tokens
         if not chunk.choices:
             so_far.usage_told = so_far.usage_told or chunk.usage is not None
         for choice in chunk.choices:

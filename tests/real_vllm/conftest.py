@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -62,7 +63,7 @@ def model(vllm_python, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def farm(vllm_python, model, tmp_path_factory) -> Callable[..., AbstractContextManager[dict[str, int]]]:
-    """Start some replicas; gives the process id of each API server by its URL."""
+    """Start some replicas; gives the process id of each API server by its URL, also when it was started again."""
 
     @contextmanager
     def start(count: int, *flags: str) -> Iterator[dict[str, int]]:
@@ -74,31 +75,41 @@ def farm(vllm_python, model, tmp_path_factory) -> Callable[..., AbstractContextM
             (logs / "launcher.log").open("w") as errors,
             running(command, stdout=subprocess.PIPE, stderr=errors) as launcher,
         ):
-            assert launcher.stdout is not None
+            output = launcher.stdout
+            assert output is not None
             ready: dict[str, int] = {}
+
+            def take(line: str) -> None:
+                _, port, pid = line.split()
+                ready[f"http://127.0.0.1:{port}"] = int(pid)
+
             while len(ready) < count:
-                line = launcher.stdout.readline()
-                if not line or line.startswith("DIED"):
+                line = output.readline()
+                if not line.startswith("READY"):
                     pytest.fail(f"vLLM did not start: {line.strip() or 'the launcher ended'}; logs in {logs}")
-                if line.startswith("READY"):
-                    _, port, pid = line.split()
-                    ready[f"http://127.0.0.1:{port}"] = int(pid)
-            yield ready
+                take(line)
+            later = Thread(target=lambda: [take(line) for line in output if line.startswith("READY")])
+            later.start()
+            try:
+                yield ready
+            finally:
+                launcher.terminate()
+                later.join()
 
     return start
 
 
 @pytest.fixture(scope="session")
-def balance(tmp_path_factory) -> Callable[[list[str]], AbstractContextManager[str]]:
+def balance(tmp_path_factory) -> Callable[..., AbstractContextManager[str]]:
     """Start a balancer in front of replicas; gives its URL."""
 
     @contextmanager
-    def start(urls: list[str]) -> Iterator[str]:
+    def start(urls: list[str], *flags: str) -> Iterator[str]:
         (port,) = free_ports(1)
         url = f"http://127.0.0.1:{port}"
         path = tmp_path_factory.mktemp("balancer") / "balancer.log"
         command = [sys.executable, "-m", "balancer", "serve", "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--worker-urls", *urls]
+        command += ["--worker-urls", *urls, *flags]
         with path.open("w") as log, running(command, stdout=log, stderr=log, cwd=ROOT) as process:
 
             def serves() -> bool:

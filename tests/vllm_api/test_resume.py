@@ -187,6 +187,14 @@ def test_usage_counts_all_legs():
             assert (roles, ended) == (1, True)
 
 
+def test_what_an_earlier_usage_told_of_the_prompt_holds():
+    tape = Tape()
+    chunk = {"id": "1", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]}
+    chunk["usage"] = {"prompt_tokens": 7, "completion_tokens": 1}
+    tape.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    assert going_on(CHAT, ask(CHAT), tape.delivered()).prompt_tokens == 7
+
+
 def test_a_chat_without_a_limit_goes_on_to_the_end_of_its_context():
     tape = Tape()
     asked = ask(CHAT) | {"return_token_ids": True}

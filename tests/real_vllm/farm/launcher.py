@@ -5,7 +5,8 @@ are imported once, and every replica and its engine core are forks of the warm p
 
     python launcher.py --model DIR --ports 18001,18002 --log-dir DIR [vLLM flags]
 
-Prints `READY port pid` for each replica as it answers /health, or `DIED port pid`. SIGTERM or SIGINT stops all.
+Prints `READY port pid` for each replica as it answers /health, each time that it is started, or `DIED port pid`. SIGTERM or
+SIGINT stops all.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import time
 import traceback
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +43,7 @@ FLAGS = [
     "--enable-prefix-caching",
 ]
 POLL_S = 0.1
+stopping: list[bool] = []
 
 
 def preload() -> None:
@@ -115,33 +118,33 @@ def answers(port: int) -> bool:
 
 
 def stop(pids: list[int]) -> None:
+    stopping.append(True)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
 
-def wait_ready(ports: dict[int, int]) -> None:
+def supervise(ports: dict[int, int], again: Callable[[int], int] | None) -> None:
+    """Tell who is ready and who died early; end what is left of a dead server's process group, since its engine core outlives
+    it; start it `again`, if that is wanted, until all are told to stop.
+    """
     waiting = dict(ports)
-    while waiting:
+    while ports:
         for pid, port in list(waiting.items()):
             if answers(port):
                 print(f"READY {port} {pid}", flush=True)
                 del waiting[pid]
         dead, _ = os.waitpid(-1, os.WNOHANG)
-        if dead in waiting:
-            print(f"DIED {waiting.pop(dead)} {dead}", flush=True)
+        if dead in ports:
+            port = ports.pop(dead)
+            with suppress(ProcessLookupError):
+                os.killpg(dead, signal.SIGKILL)
+            if waiting.pop(dead, None) is not None:
+                print(f"DIED {port} {dead}", flush=True)
+            elif again is not None and not stopping:
+                pid = again(port)
+                ports[pid] = waiting[pid] = port
         time.sleep(POLL_S)
-
-
-def reap() -> None:
-    """Wait for every API server; end what is left of its process group, since an engine core outlives it."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
 
 
 def main() -> None:
@@ -150,21 +153,22 @@ def main() -> None:
     parser.add_argument("--name", default="tiny", help="the served model name")
     parser.add_argument("--ports", required=True, help="comma-separated")
     parser.add_argument("--log-dir", required=True, type=Path)
+    parser.add_argument("--restart", action="store_true", help="start a server that dies again, on its port")
     options, flags = parser.parse_known_args()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     options.log_dir.mkdir(parents=True, exist_ok=True)
     preload()
 
-    ports: dict[int, int] = {}
-    for port in map(int, options.ports.split(",")):
+    def begin(port: int) -> int:
         argv = ["--host", "127.0.0.1", "--port", str(port), "--model", options.model]
         argv += ["--served-model-name", options.name, *FLAGS, *flags]
-        ports[start(port, argv, options.log_dir / f"vllm-{port}.log")] = port
+        return start(port, argv, options.log_dir / f"vllm-{port}.log")
+
+    ports = {begin(port): port for port in map(int, options.ports.split(","))}
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop(list(ports)))
-    wait_ready(ports)
-    reap()
+    supervise(ports, begin if options.restart else None)
 
 
 if __name__ == "__main__":
