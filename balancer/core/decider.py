@@ -1,19 +1,22 @@
 """The facade of the core: a request in, a decision out, and what the world reports in between."""
 
+from balancer.core.admission import Limits, Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy, failed, succeeded
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.request.parse import read_form, read_request
 from balancer.core.request.tokens import TokenEstimator
-from balancer.core.scheduling import Charge, Line, Policy
+from balancer.core.scheduling import Charge, Policy
 from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind, Usage
 
 
 class Decider:
-    def __init__(self, fleet: Fleet, policy: Policy, health: HealthPolicy) -> None:
+    def __init__(
+        self, fleet: Fleet, policy: Policy, health: HealthPolicy, limits: Limits | None = None
+    ) -> None:
         self.fleet = fleet
         self.policy = policy
-        self.line = Line(fleet, policy)
+        self.line = Line(fleet, policy, limits)
         self.tokens = TokenEstimator()
         self._health = health
         for replica in fleet:
@@ -30,11 +33,15 @@ class Decider:
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
-        return self.policy.choose(request, self.fleet.eligible(request.model, tried), now)
+        replicas = self.fleet.eligible(request.model, tried)
+        return self.line.decide(request, replicas, now, retry=bool(tried))
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
-        return Charge(request, self.fleet[decision.replica], decision, self.policy, now)
+        charge = Charge(request, self.fleet[decision.replica], decision, self.policy, now)
+        if self.line:
+            self.line.sent(charge)
+        return charge
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
         """The attempt is over: its charge is released, and what its answer told is learned."""

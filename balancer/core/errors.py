@@ -81,6 +81,26 @@ def no_replica(retry_after_s: int = 1) -> Refused:
     )
 
 
+def overloaded(status: int, message: str, retry_after_s: int) -> Refused:
+    """As many requests wait as may, or one waited as long as it may."""
+    return Refused(
+        status,
+        message,
+        blame=Blame.BALANCER,
+        type="RateLimitError" if status == 429 else "ServiceUnavailableError",
+        retry_after_s=retry_after_s,
+    )
+
+
+def deadline_passed() -> Refused:
+    return Refused(
+        504,
+        "No replica had room for this request before its deadline.",
+        blame=Blame.BALANCER,
+        type="GatewayTimeoutError",
+    )
+
+
 def replicas_failed(retry_after_s: int = 1) -> Refused:
     return Refused(
         502,

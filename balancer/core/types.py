@@ -84,6 +84,8 @@ class RequestView:
     `prompt_tokens` an estimate, unless `tokens_exact`; `session` is what a header named, else an id in the body, and
     `conversation` a key of the first user turn. They are there only for policies that ask for them.
     `previous_response` is the stored response that this one goes on from.
+
+    `priority` (lower first), `deadline` (on our clock) and `tenant` say in which order it goes, if it has to wait.
     """
 
     route: RouteKind
@@ -96,6 +98,9 @@ class RequestView:
     session: str | None = None
     conversation: bytes = b""
     previous_response: str | None = None
+    priority: int = 0
+    deadline: float | None = None
+    tenant: str = ""
 
 
 class Parts(NamedTuple):

@@ -10,6 +10,7 @@ class OneAtATime(Policy):
     """A request belongs to the replica it was given when it came, for as long as that one is there."""
 
     name = "one_at_a_time"
+    holds = True
 
     def __init__(self):
         self.waiting = set()

@@ -68,7 +68,6 @@ async def busy(front, desk):
 def nothing_left(front, policy):
     assert front.idle()
     assert len(front.balancer.decider.line) == 0
-    assert not front.balancer.decider.line._waiting
     assert not policy.waiting
     assert policy.told["waits"] == policy.told["waits_no_more"]
 

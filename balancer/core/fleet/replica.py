@@ -44,11 +44,13 @@ class ReplicaState:
     slot: int = -1  # its place in the prefix index
     models: frozenset[str] | None = None  # None: not known yet
     declared: bool = False  # the models were configured, so the replica is not asked
+    max_in_flight: int | None = None
     health: Health = Health.UNKNOWN
     in_flight: int = 0
     pending_tokens: int = 0
     last_chosen: int = 0
     sample: EngineSample | None = None
+    in_flight_sampled: int = 0  # when the sample was taken
     engine: EngineIdentity = field(default_factory=EngineIdentity)
     foreign: float = 0.0
     progressed_at: float = 0.0  # when an engine counter of tokens was last seen to move
@@ -77,6 +79,11 @@ class ReplicaState:
         lengths = [entry.get("max_model_len") for entry in self.model_entries]
         return min((length for length in lengths if isinstance(length, int)), default=None)
 
+    @property
+    def at_limit(self) -> bool:
+        """Whether as many of ours are there as may be."""
+        return self.max_in_flight is not None and self.in_flight >= self.max_in_flight
+
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
         if self.foreign and self.sample and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S:
@@ -93,7 +100,7 @@ class ReplicaState:
             sample.generation_tokens,
         ):
             self.progressed_at = sample.taken_at
-        ours = max(in_flight_when_asked, self.in_flight)
+        self.in_flight_sampled = ours = max(in_flight_when_asked, self.in_flight)
         busy = [count for count in (sample.running, sample.waiting) if count is not None]
         self.foreign = max(0.0, sum(busy) - ours)
         return self.engine.changed(sample)

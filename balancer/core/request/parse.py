@@ -26,6 +26,7 @@ class _Envelope(msgspec.Struct):
     model: Any = None
     stream: Any = None
     previous_response_id: Any = None
+    priority: Any = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -56,6 +57,7 @@ def _read_envelope(route: RouteKind, body: bytes) -> RequestView:
         _text(envelope.model),
         envelope.stream is True,
         previous_response=_text(envelope.previous_response_id),
+        priority=_priority(envelope.priority),
     )
 
 
@@ -98,7 +100,13 @@ def _view(route: RouteKind, fields: Json) -> RequestView:
         _text(fields.get("model")),
         fields.get("stream") is True,
         previous_response=_text(fields.get("previous_response_id")),
+        priority=_priority(fields.get("priority")),
     )
+
+
+def _priority(value: Json) -> int:
+    """vLLM's: a whole number, lower goes first."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _text(value: Json) -> str | None:

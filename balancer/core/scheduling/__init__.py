@@ -3,17 +3,16 @@
 from balancer.core.scheduling.cache_aware import CacheAware
 from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.indexed import Indexed
-from balancer.core.scheduling.line import Line, Waiting
 from balancer.core.scheduling.load import LeastRequests, PowerOfTwo, Random, RoundRobin
 from balancer.core.scheduling.policy import Policy, Rng
 from balancer.core.scheduling.session import Session
+from balancer.core.scheduling.waiting import Waiting
 
 __all__ = [
     "CacheAware",
     "Charge",
     "Indexed",
     "LeastRequests",
-    "Line",
     "Policy",
     "PowerOfTwo",
     "Random",

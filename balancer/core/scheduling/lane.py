@@ -11,7 +11,7 @@ from balancer.core.fleet.meter import Mark, Meter
 from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
 from balancer.core.fleet.speed import BUDGET_TOKENS, Speed
 from balancer.core.scheduling.charge import Charge
-from balancer.core.scheduling.line import Waiting
+from balancer.core.scheduling.waiting import Waiting
 from balancer.core.types import EngineSample, RequestView
 
 INFLICTED = 0.05
@@ -197,6 +197,8 @@ class Lane:
         in_flight = self.replica.in_flight
         if not in_flight:
             return True
+        if self.replica.at_limit:
+            return False
         if in_flight >= self.seats * SEATS_SLACK or self._full():
             return False
         return self.backlog(now) * self.prefill_s < OPEN_S
@@ -234,7 +236,8 @@ class Lane:
 
     def _seat_wait(self, load: float) -> float:
         """The same of a seat in the batch."""
-        return self.seats * _shortage((load + 1) / self.seats - 1) / max(load, 1)
+        seats = min(self.seats, self.replica.max_in_flight or self.seats)
+        return seats * _shortage((load + 1) / seats - 1) / max(load, 1)
 
     def _read(self, sample: EngineSample | None) -> None:
         """What a reading tells of memory and seats."""

@@ -11,17 +11,21 @@ from balancer.core.types import Decision, Reads, RequestView
 
 if TYPE_CHECKING:
     from balancer.core.scheduling.charge import Charge
-    from balancer.core.scheduling.line import Waiting
+    from balancer.core.scheduling.waiting import Waiting
 
 Rng = Callable[[], float]
 """Uniform in [0, 1): the only source of chance, so that a seed replays a run."""
 
 
 class Policy(ABC):
-    """`choose` picks one of the replicas that it is given, never none. What else it is told, it may ignore."""
+    """`choose` picks one of the replicas that it is given, never none. What else it is told, it may ignore.
+
+    `holds`: it holds requests back by its own reckoning. It is then given saturated replicas too, and asked who goes next.
+    """
 
     name: ClassVar[str]
     reads: ClassVar[Reads] = Reads.ENVELOPE
+    holds: ClassVar[bool] = False
 
     @abstractmethod
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
@@ -32,8 +36,14 @@ class Policy(ABC):
     def release(
         self, waiting: Sequence[Waiting], replicas: Sequence[ReplicaState], now: float
     ) -> tuple[Waiting, Decision] | None:
-        """Which of those that wait, first come first, goes next, and where; None: nothing is sent now."""
+        """Which of those that wait, first come first, goes next, and where; None: nothing is sent now. Of those that could
+        go, it is one whose `turn` is least.
+        """
         return None
+
+    def expected_output_tokens(self, request: RequestView) -> float:
+        """How long its answer will be; 0 where the policy has no idea."""
+        return 0.0
 
     def waits(self, waiting: Waiting) -> None:
         """A request waits in the balancer."""

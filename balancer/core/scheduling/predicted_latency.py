@@ -18,8 +18,8 @@ conversation's home, by rendezvous hashing with bounded loads: a second balancer
 same place.
 
 Late binding: while the best replica has OPEN_S of backlog, or no memory or seat, the request waits in the balancer,
-where its place can still change. A replica that opens gets, of those placed there, the one with the least work, less AGEING
-of the time it has waited, so that none starves.
+where its place can still change. A replica that opens gets, of those placed there whose turn is first, the one with the
+least work, less AGEING of the time it has waited, so that none starves.
 
 It grew out of PLR and PLR-Q of our own simulations; what each part is good for is in README.md beside this file.
 """
@@ -35,10 +35,10 @@ from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.indexed import Indexed, block_tokens, reason, uncached_tokens
 from balancer.core.scheduling.lane import Lane
-from balancer.core.scheduling.line import Waiting
 from balancer.core.scheduling.outputs import OutputLengths
 from balancer.core.scheduling.rendezvous import rendezvous
 from balancer.core.scheduling.session import session_key
+from balancer.core.scheduling.waiting import Turn, Waiting
 from balancer.core.types import Candidate, Decision, Parts, ReplicaId, RequestView
 
 AGEING = 0.15
@@ -109,6 +109,7 @@ class Candidates(Sequence[Candidate]):
 
 class PredictedLatency(Indexed):
     name: ClassVar[str] = "predicted_latency"
+    holds: ClassVar[bool] = True
 
     def __init__(self, index: PrefixIndex, prior: Coefficients = PRIOR) -> None:
         super().__init__(index)
@@ -220,7 +221,8 @@ class PredictedLatency(Indexed):
             hit,
             uncached_tokens(request, hit),
             candidates,
-            wait=request.prompt_tokens > 0 and (bool(lane.waiting) or not lane.open(now)),
+            wait=(request.prompt_tokens > 0 and (bool(lane.waiting) or not lane.open(now)))
+            or lane.replica.at_limit,
             predicted_s=lane.predicted_s(request, hit, now),
         )
 
@@ -262,14 +264,19 @@ class PredictedLatency(Indexed):
 
     def _least(self, opened: Sequence[Lane], model: str | None, now: float) -> Waiting | None:
         """Who goes next of those placed there."""
-        best: tuple[float, Waiting] | None = None
+        best: tuple[Turn, float] | None = None
+        found = None
         for lane in opened:
             prefill_s = lane.prefill_s
             for waiting in lane.waiting:
                 rank = waiting.decision.uncached_tokens * prefill_s - AGEING * (now - waiting.since)
-                if (best is None or rank < best[0]) and waiting.request.model == model:
-                    best = rank, waiting
-        return None if best is None else best[1]
+                place = waiting.turn, rank
+                if (best is None or place < best) and waiting.request.model == model:
+                    best, found = place, waiting
+        return found
+
+    def expected_output_tokens(self, request: RequestView) -> float:
+        return self._outputs.expected(request)
 
     def _replace(self, moved: Sequence[Waiting], replicas: Sequence[ReplicaState], now: float) -> None:
         for waiting in moved:

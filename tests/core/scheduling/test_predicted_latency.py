@@ -4,7 +4,8 @@ import pytest
 
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.speed import PRIOR, Coefficients
-from balancer.core.scheduling import Charge, Line
+from balancer.core.admission import Line
+from balancer.core.scheduling import Charge
 from balancer.core.scheduling.lane import FIRST_SEATS, OPEN_S
 from balancer.core.scheduling.predicted_latency import AGEING, PASSED_OVER, PredictedLatency
 from balancer.core.types import EngineSample, RouteKind, Usage

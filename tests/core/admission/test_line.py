@@ -3,9 +3,10 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from balancer.core.admission import Line
 from balancer.core.errors import Refused
 from balancer.core.fleet.fleet import Fleet
-from balancer.core.scheduling import Charge, Line
+from balancer.core.scheduling import Charge
 from balancer.core.types import Health, ReplicaId
 from tests.core.states import replica, request
 from tests.fakes.policies import OneAtATime

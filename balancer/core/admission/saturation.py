@@ -1,0 +1,34 @@
+"""Whether a replica has room for one more, or is saturated: what it is sent then would only wait there.
+
+    by its limit    in_flight >= max_in_flight, where the operator set one
+    as learned      kv_usage >= CROWDED_KV_USAGE, and waiting + (in_flight - in flight at the reading) > 0
+
+The second is vLLM's own state, corrected by what was sent and what ended since. It counts only as long as the reading is fresh
+and something of ours is there: without that its end could not make room, and a request would wait on the metrics alone.
+"""
+
+from collections.abc import Sequence
+
+from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
+
+CROWDED_KV_USAGE = 0.95
+"""Above this vLLM has hardly a block for a newcomer: it waits, or another is preempted for it."""
+
+
+def saturated(replica: ReplicaState, now: float) -> bool:
+    if replica.at_limit:
+        return True
+    sample = replica.sample
+    if sample is None or sample.kv_usage is None or sample.waiting is None:
+        return False
+    if sample.kv_usage < CROWDED_KV_USAGE or now - sample.taken_at > SAMPLE_MAX_AGE_S:
+        return False
+    return replica.in_flight > 0 and sample.waiting + replica.in_flight - replica.in_flight_sampled > 0
+
+
+def with_room(replicas: Sequence[ReplicaState], now: float) -> Sequence[ReplicaState]:
+    return [replica for replica in replicas if not saturated(replica, now)]
+
+
+def below_limit(replicas: Sequence[ReplicaState]) -> Sequence[ReplicaState]:
+    return [replica for replica in replicas if not replica.at_limit]
