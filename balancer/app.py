@@ -19,6 +19,7 @@ from balancer.core.fleet.pins import ResponsePins
 from balancer.core.types import ReplicaId
 from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
 from balancer.frontend.auth import ApiKeys
+from balancer.frontend.claims import Claims
 from balancer.frontend.handler import Handler
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
@@ -120,6 +121,7 @@ class Balancer:
             self._realtime,
             inference_routes(scale_out=settings.scale_out_routes),
             ApiKeys(client_keys(settings)),
+            Claims(settings.timeout_headers, settings.tenant_header),
             session_headers=settings.session_headers,
             request_id_headers=settings.request_id_headers if settings.access_log else None,
             max_body_bytes=settings.max_body_bytes,

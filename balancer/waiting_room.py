@@ -1,4 +1,4 @@
-"""Where requests wait that the policy will not send yet: the awaiting side of the core's line.
+"""Where requests wait that are not sent yet: the awaiting side of the core's line.
 
 What may open a replica (a first token, the end of an attempt) stirs the room at once. The rest is found by a tick, which
 runs while anyone waits: backlogs shrink by the passing of time alone, replicas come and go by their probes.
@@ -10,7 +10,7 @@ from time import monotonic
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused
 from balancer.core.scheduling import Charge, Waiting
-from balancer.core.types import Decision, RequestView
+from balancer.core.types import Decision, ReplicaId, RequestView
 
 TICK_S = 0.02
 
@@ -28,12 +28,14 @@ class WaitingRoom:
     def __repr__(self) -> str:
         return f"<WaitingRoom with {len(self._places)} requests>"
 
-    async def place(self, request: RequestView, decision: Decision) -> Placed:
-        """Wait until the request has a replica; it is charged for it then.
+    async def place(
+        self, request: RequestView, decision: Decision, tried: frozenset[ReplicaId] = frozenset()
+    ) -> Placed:
+        """Wait until the request has a replica, none of those that were tried; it is charged for it then.
 
-        Raises: Refused, when nobody is left who could answer.
+        Raises: Refused, when nobody is left who could answer, or it may not wait, or no longer.
         """
-        waiting = self._decider.line.join(request, decision, monotonic())
+        waiting = self._decider.line.join(request, decision, monotonic(), tried)
         place: asyncio.Future[Placed] = self._loop.create_future()
         self._places[waiting] = place
         self.stir()

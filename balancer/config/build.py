@@ -1,6 +1,7 @@
 """Settings to core objects."""
 
 from balancer.config.schema import Settings
+from balancer.core.admission import Limits
 from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
@@ -37,11 +38,13 @@ def make_decider(settings: Settings, rng: Rng) -> Decider:
             url=replica.url,
             models=None if replica.models is None else frozenset(replica.models),
             declared=replica.models is not None,
+            max_in_flight=replica.max_in_flight or settings.max_in_flight_per_replica,
         )
         for replica in settings.replicas
     )
     health = HealthPolicy(settings.health_failure_threshold, settings.health_success_threshold)
-    return Decider(fleet, make_policy(settings, rng), health)
+    limits = Limits(settings.max_waiting, settings.max_wait_s, settings.overload_status)
+    return Decider(fleet, make_policy(settings, rng), health, limits)
 
 
 def make_policy(settings: Settings, rng: Rng) -> Policy:

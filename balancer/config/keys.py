@@ -1,30 +1,44 @@
-"""The keys that clients may send, from the settings and from the key file. The file is read anew at every call."""
+"""The keys that clients may send, from the settings and from the key file. The file is read anew at every call.
 
+Each has a name, which says whose it is: the tenant. In the file it stands before the key, as `name: key`; a colon and a space,
+since a key may hold colons and equals signs. A key without one is called by a digest, which tells nothing of it.
+"""
+
+from hashlib import sha256
 from pathlib import Path
 
 from balancer.config.schema import Settings, is_key
 
+MAX_NAME_CHARS = 128
 
-def client_keys(settings: Settings) -> frozenset[str]:
-    """The keys of which a client must send one; none means that no key is asked for.
+
+def client_keys(settings: Settings) -> dict[str, str]:
+    """The keys of which a client must send one, with their names; none means that no key is asked for.
 
     OSError or ValueError if `api_key_file` cannot be read or holds no keys: a lost file must not open the door.
     """
-    keys = {key.get_secret_value() for key in settings.api_keys}
+    keys = {key: _digest(key) for key in (each.get_secret_value() for each in settings.api_keys)}
     if settings.api_key_file is not None:
         keys.update(keys_in(settings.api_key_file))
-    return frozenset(keys)
+    return keys
 
 
-def keys_in(path: Path) -> list[str]:
-    keys = []
+def keys_in(path: Path) -> dict[str, str]:
+    keys: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        key = line.strip()
-        if not key or key.startswith("#"):
+        text = line.strip()
+        if not text or text.startswith("#"):
             continue
-        if not is_key(key):
-            raise ValueError(f"one key a line, of printable ASCII: line {number} is not")
-        keys.append(key)
+        before, _, key = text.rpartition(" ")
+        name = before.strip().removesuffix(":") if before else _digest(key)
+        named_well = not before or before.strip().endswith(":")
+        if not is_key(key) or not named_well or not 0 < len(name) <= MAX_NAME_CHARS:
+            raise ValueError(f"one key a line, or `name: key`, of printable ASCII: line {number} is not")
+        keys[key] = name
     if not keys:
         raise ValueError("a file with at least one key")
     return keys
+
+
+def _digest(key: str) -> str:
+    return "key-" + sha256(key.encode()).hexdigest()[:8]

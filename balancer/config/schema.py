@@ -55,6 +55,12 @@ def _path(value: Any) -> Any:
     return value
 
 
+def _overload_status(value: int) -> int:
+    if value not in {429, 503}:
+        raise ValueError("429 or 503")
+    return value
+
+
 def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
@@ -77,9 +83,8 @@ Period = Annotated[float, "seconds", BeforeValidator(_number), Field(gt=0, allow
 Secret = Annotated[SecretStr, "secret", AfterValidator(_secret)]
 File = Annotated[Path, "file path", BeforeValidator(_path)]
 Name = Annotated[str, "text", Field(min_length=1)]
-Headers = Annotated[
-    tuple[Annotated[str, "header name", AfterValidator(_header)], ...], BeforeValidator(_one_or_many)
-]
+Header = Annotated[str, "header name", AfterValidator(_header)]
+Headers = Annotated[tuple[Header, ...], BeforeValidator(_one_or_many)]
 
 
 class Contradiction(NamedTuple):
@@ -110,6 +115,9 @@ class Replica(_Model):
     models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)] | None = None
     """The models it serves. Default: ask the replica, at `/v1/models`."""
 
+    max_in_flight: Count | None = None
+    """Its own `max_in_flight_per_replica`."""
+
     @model_validator(mode="before")
     @classmethod
     def _from_url(cls, value: Any) -> Any:
@@ -130,7 +138,7 @@ class Replicas(_Model):
     replicas: Annotated[
         tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(_one_or_many)
     ]
-    """The vLLM replicas: URLs, or mappings of `url`, `name` and `models`."""
+    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models` and `max_in_flight`."""
 
     replica_api_key: Secret | None = None
     """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
@@ -166,7 +174,8 @@ class Server(_Model):
     """Keys of which clients must send one, as `Authorization: Bearer`. Default: no key is asked for."""
 
     api_key_file: File | None = None
-    """File with further such keys: one a line; empty lines and lines that begin with # are skipped."""
+    """File with further such keys: one a line, or `name: key`, where the name is the tenant's; empty lines and lines that
+    begin with # are skipped."""
 
     prometheus_port: Port | None = None
     """Serve `/metrics` on a port of its own. Default: on `port`."""
@@ -235,6 +244,31 @@ class Routing(_Model):
     derender."""
 
 
+class Admission(_Model):
+    max_waiting: Annotated[int, "whole number", BeforeValidator(_number), Field(ge=0)] = 1000
+    """Requests that may wait in the balancer, for each model; a further one is refused at once. 0: none waits, and only
+    `max_in_flight_per_replica` is a reason to refuse."""
+
+    max_wait_s: Period | None = None
+    """How long a request may wait in the balancer. Default: no limit but the client's patience."""
+
+    max_in_flight_per_replica: Count | None = None
+    """Most requests that this balancer has on one replica. Default: no limit but what the replica's own metrics and speed
+    tell."""
+
+    overload_status: Annotated[int, "status", BeforeValidator(_number), AfterValidator(_overload_status)] = (
+        503
+    )
+    """Status of a refusal for overload: 503 or 429."""
+
+    timeout_headers: Headers = ("x-request-timeout",)
+    """Request headers that may carry the client's patience in seconds, its deadline in the queue; the first one sent is
+    used."""
+
+    tenant_header: Header | None = None
+    """Request header that names the tenant, set by a proxy that you trust. Default: the name of the API key."""
+
+
 class Upstream(_Model):
     connect_timeout_s: Period = 5
     """How long to wait for a connection to a replica."""
@@ -296,7 +330,7 @@ class Logging(_Model):
     """Log one line for every request."""
 
 
-class Settings(Logging, Shutdown, Health, Upstream, Routing, Server, Replicas):
+class Settings(Logging, Shutdown, Health, Upstream, Admission, Routing, Server, Replicas):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
+from balancer.frontend.claims import Claims
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
@@ -55,6 +56,7 @@ class Handler:
         realtime: Realtime,
         routes: dict[str, Route],
         keys: ApiKeys,
+        claims: Claims,
         *,
         session_headers: Sequence[str],
         request_id_headers: Sequence[str] | None,
@@ -67,6 +69,7 @@ class Handler:
         self._realtime = realtime
         self._routes = routes
         self._keys = keys
+        self._claims = claims
         self._withheld = CREDENTIAL_HEADERS if keys else _NOTHING
         self._session_headers = session_headers
         self._request_id_headers = request_id_headers  # None: no access log is written
@@ -100,10 +103,11 @@ class Handler:
             if not (route is not None and method == "OPTIONS"):  # a browser's preflight carries no key
                 self._keys.check(request.raw_headers)
             return await self._other(request, route, path, target)
-        self._keys.check(request.raw_headers)
+        tenant = self._keys.check(request.raw_headers)
         body = await self._body(request)
         form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
         view = self._decider.understand(route.kind, body, form)
+        view.tenant = tenant
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
         return await self._relay(request, route, view, target, body, pinned)
 
@@ -172,6 +176,8 @@ class Handler:
                 if name in headers:
                     view.session = headers[name]
                     break
+        now = monotonic()
+        self._claims.read(view, headers, now)
         outgoing = Outgoing(
             request.method.encode(),
             target.encode("utf-8", "surrogateescape"),
@@ -185,7 +191,7 @@ class Handler:
             http11=request.version >= (1, 1),
             keep_alive=request.keep_alive,
         )
-        record = Record(route.path, monotonic())
+        record = Record(route.path, now)
         job = Job(route, view, outgoing, client, record, pinned)
         try:
             await self._lifecycle.serve(job)
