@@ -1,4 +1,4 @@
-"""Prometheus metrics of the balancer. The only module that knows prometheus_client.
+"""Prometheus metrics of the balancer. Only this module and those it is made of know prometheus_client.
 
 Requests are added up in plain numbers, and made into samples when somebody scrapes: counting costs a request
 a microsecond or two. Label values are bounded whatever clients send: models that nobody serves, and routes that
@@ -7,7 +7,7 @@ nobody knows, fold into `other`. Bucket edges are vLLM's own (vllm/v1/metrics/lo
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -23,7 +23,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from balancer import __version__
+from balancer.accounting import admission_metrics
 from balancer.accounting.record import Record
+from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.types import Health
 
@@ -81,11 +83,10 @@ class _ReplicaSeries:
 
 
 class Metrics(Collector):
-    def __init__(self, fleet: Fleet, policy: str, held: Sized = ()) -> None:
-        """`held`: the requests that wait in the balancer."""
+    def __init__(self, fleet: Fleet, policy: str, line: Line | None = None) -> None:
         self._fleet = fleet
         self._policy = policy
-        self._held = held
+        self._line = line
         self._held_s = Histogram(_TTFT_EDGES)
         self._replicas: defaultdict[str, _ReplicaSeries] = defaultdict(_ReplicaSeries)
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
@@ -116,7 +117,7 @@ class Metrics(Collector):
             series.output_tokens += usage.output_tokens
             series.cached_tokens += usage.cached_tokens or 0
         series.matched_tokens += record.matched_tokens
-        if record.waited_s is not None:
+        if record.waited_s is not None and record.ended_by != "refusal":
             self._held_s.observe(record.waited_s)
         if record.replica is not None and record.status == 200:
             self._compare(self._replicas[record.replica], record)
@@ -204,13 +205,11 @@ class Metrics(Collector):
         for outcome in ("resumed", "ended", "unsound", "stranded"):
             broken.add_metric((outcome,), self._broken_streams[outcome])
         yield broken
-        yield GaugeMetricFamily(
-            "balancer_held_requests",
-            "Requests that wait in the balancer, not sent yet.",
-            value=len(self._held),
-        )
+        if self._line is not None:
+            yield from admission_metrics.collect(self._line, self._label, monotonic())
         held = HistogramMetricFamily(
-            "balancer_held_seconds", "How long requests waited in the balancer, of those that did."
+            "balancer_held_seconds",
+            "How long requests waited in the balancer, of those that did and were not refused.",
         )
         held.add_metric((), *self._held_s.samples())
         yield held
@@ -279,6 +278,7 @@ class Metrics(Collector):
                     value = getattr(sample, signal)
                     if value is not None:
                         engine.add_metric((replica.id, signal), value)
+        yield admission_metrics.stale(self._fleet, now)
         for key, count in self._observer_failures.items():
             failures.add_metric(key, count)
         yield from (healthy, in_flight, pending, engine, sampled, failures)

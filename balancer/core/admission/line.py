@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
+from balancer.core.admission.drain_rate import DrainRate
 from balancer.core.admission.limits import Limits, Reason
 from balancer.core.admission.queue import Queue
 from balancer.core.admission.saturation import below_limit, with_room
@@ -55,8 +56,15 @@ class Line:
     def __repr__(self) -> str:
         return f"<Line of {self._waiting} requests for {len(self._queues)} models>"
 
-    def queues(self) -> Iterator[tuple[str | None, Queue]]:
-        yield from self._queues.items()
+    def requests(self) -> Iterator[RequestView]:
+        """All that wait."""
+        for waiting in self._all():
+            yield waiting.request
+
+    def rates(self) -> Iterator[tuple[str | None, DrainRate]]:
+        """How fast each model's queue drains."""
+        for model, queue in self._queues.items():
+            yield model, queue.rate
 
     # -- whether to wait
 
@@ -208,7 +216,7 @@ class Line:
     def _expire(self, now: float) -> None:
         if now < self._next_end_s:
             return
-        waiting = [*self._retries, *(each for queue in self._queues.values() for each in queue.waiting)]
+        waiting = self._all()
         self._next_end_s = min((each.ends_at for each in waiting if each.ends_at > now), default=inf)
         for each in waiting:
             if each.ends_at <= now:
@@ -225,6 +233,9 @@ class Line:
         self.refused[request.model if known else "other", reason] += 1
         queue = self._queue(request.model)
         return self._limits.refusal(reason, queue.rate.wait_s(len(queue), now))
+
+    def _all(self) -> list[Waiting]:
+        return [*self._retries, *(each for queue in self._queues.values() for each in queue.waiting)]
 
     def _queue(self, model: str | None) -> Queue:
         queue = self._queues.get(model)

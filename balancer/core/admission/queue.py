@@ -62,13 +62,6 @@ class Queue:
         # reversed: of those with one turn the latest
         return max((each for each in reversed(self.waiting) if _crowd(each.request) == crowd), key=_turn)
 
-    def priorities(self) -> dict[int, int]:
-        """How many wait, by priority."""
-        found: dict[int, int] = {}
-        for (priority, _), count in self._crowds.items():
-            found[priority] = found.get(priority, 0) + count
-        return found
-
 
 def _crowd(request: RequestView) -> Crowd:
     return request.priority, request.tenant

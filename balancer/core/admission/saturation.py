@@ -9,7 +9,7 @@ and something of ours is there: without that its end could not make room, and a 
 
 from collections.abc import Sequence
 
-from balancer.core.fleet.replica import SAMPLE_MAX_AGE_S, ReplicaState
+from balancer.core.fleet.replica import ReplicaState
 
 CROWDED_KV_USAGE = 0.95
 """Above this vLLM has hardly a block for a newcomer: it waits, or another is preempted for it."""
@@ -19,11 +19,11 @@ def saturated(replica: ReplicaState, now: float) -> bool:
     if replica.at_limit:
         return True
     sample = replica.sample
-    if sample is None or sample.kv_usage is None or sample.waiting is None:
+    if sample is None or sample.kv_usage is None or sample.kv_usage < CROWDED_KV_USAGE:
         return False
-    if sample.kv_usage < CROWDED_KV_USAGE or now - sample.taken_at > SAMPLE_MAX_AGE_S:
+    if sample.waiting is None or not replica.in_flight or not replica.fresh(now):
         return False
-    return replica.in_flight > 0 and sample.waiting + replica.in_flight - replica.in_flight_sampled > 0
+    return sample.waiting + replica.in_flight - replica.in_flight_sampled > 0
 
 
 def with_room(replicas: Sequence[ReplicaState], now: float) -> Sequence[ReplicaState]:

@@ -84,11 +84,13 @@ class ReplicaState:
         """Whether as many of ours are there as may be."""
         return self.max_in_flight is not None and self.in_flight >= self.max_in_flight
 
+    def fresh(self, now: float) -> bool:
+        """Whether its metrics say anything about now."""
+        return self.sample is not None and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S
+
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
-        if self.foreign and self.sample and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S:
-            return self.in_flight + self.foreign
-        return self.in_flight
+        return self.in_flight + self.foreign if self.foreign and self.fresh(now) else self.in_flight
 
     def sampled(self, sample: EngineSample, in_flight_when_asked: int) -> bool:
         """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign.

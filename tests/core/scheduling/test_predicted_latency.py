@@ -2,9 +2,9 @@
 
 import pytest
 
+from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.speed import PRIOR, Coefficients
-from balancer.core.admission import Line
 from balancer.core.scheduling import Charge
 from balancer.core.scheduling.lane import FIRST_SEATS, OPEN_S
 from balancer.core.scheduling.predicted_latency import AGEING, PASSED_OVER, PredictedLatency
