@@ -181,7 +181,7 @@ class Lifecycle:
         return replicas_failed()
 
     async def _place(self, job: Job, request: RequestView, tries: Tries) -> Placed:
-        """Where this attempt goes, charged for. Only a first attempt may have to wait."""
+        """Where this attempt goes, charged for, when it may. A retry has to wait only where all are at their limit."""
         pinned, now = job.pinned, monotonic()
         if (
             pinned is not None
@@ -191,11 +191,11 @@ class Lifecycle:
             decision = Decision(pinned, "pinned")
         else:
             decision = self._decider.decide(request, tries.excluded, now)
-            if decision.wait and not tries.excluded:
+            if decision.wait:
                 try:
-                    return await self.room.place(request, decision)
+                    return await self.room.place(request, decision, tries.excluded)
                 finally:
-                    job.record.waited_s = monotonic() - now
+                    job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
         return decision, self._decider.dispatch(request, decision, now)
 
     async def _attempt(self, job: Job, stream: Resumable, decision: Decision, charge: Charge) -> Exchange:

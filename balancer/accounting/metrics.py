@@ -83,7 +83,7 @@ class _ReplicaSeries:
 
 
 class Metrics(Collector):
-    def __init__(self, fleet: Fleet, policy: str, line: Line | None = None) -> None:
+    def __init__(self, fleet: Fleet, policy: str, line: Line) -> None:
         self._fleet = fleet
         self._policy = policy
         self._line = line
@@ -205,8 +205,7 @@ class Metrics(Collector):
         for outcome in ("resumed", "ended", "unsound", "stranded"):
             broken.add_metric((outcome,), self._broken_streams[outcome])
         yield broken
-        if self._line is not None:
-            yield from admission_metrics.collect(self._line, self._label, monotonic())
+        yield from admission_metrics.collect(self._line, self._label, monotonic())
         held = HistogramMetricFamily(
             "balancer_held_seconds",
             "How long requests waited in the balancer, of those that did and were not refused.",

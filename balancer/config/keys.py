@@ -29,10 +29,10 @@ def keys_in(path: Path) -> dict[str, str]:
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        before, _, key = text.rpartition(" ")
-        name = before.strip().removesuffix(":") if before else _digest(key)
-        named_well = not before or before.strip().endswith(":")
-        if not is_key(key) or not named_well or not 0 < len(name) <= MAX_NAME_CHARS:
+        *before, key = text.rsplit(None, 1)
+        name = before[0].strip().removesuffix(":") if before else _digest(key)
+        colon = not before or before[0].strip().endswith(":")
+        if not (is_key(key) and not key.endswith(":") and colon and 0 < len(name) <= MAX_NAME_CHARS):
             raise ValueError(f"one key a line, or `name: key`, of printable ASCII: line {number} is not")
         keys[key] = name
     if not keys:

@@ -7,7 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.accounting.metrics import Histogram, Metrics
 from balancer.accounting.record import Record
+from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
+from balancer.core.scheduling import RoundRobin
 from balancer.vllm_api.answers import Usage
 from tests.core.states import replica, sample
 from tests.fakes.balancer import cluster
@@ -34,7 +36,7 @@ def fleet():
 
 @pytest.fixture
 def metrics(fleet):
-    return Metrics(fleet, "cache_aware")
+    return Metrics(fleet, "cache_aware", Line(fleet, RoundRobin()))
 
 
 def record(**fields):
@@ -84,18 +86,14 @@ def test_what_was_expected_of_a_replica_is_compared_with_what_came(metrics):
     assert value(page, f"{error}_count", replica="r1") is None
 
 
-def test_only_those_who_were_held_have_a_time_of_it(fleet):
-    held = ["somebody"]
-    metrics = Metrics(fleet, "predicted_latency", held)
+def test_only_those_who_were_held_have_a_time_of_it(metrics):
     metrics.add(record())
     metrics.add(record(waited_s=0.3))
     metrics.add(record(waited_s=2.0, status=499))
+    metrics.add(record(waited_s=0.0, status=503, ended_by="refusal"))
     page, _ = metrics.render("")
     assert value(page, "balancer_held_seconds_count") == 2
     assert value(page, "balancer_held_seconds_sum") == pytest.approx(2.3)
-    assert value(page, "balancer_held_requests") == 1
-    held.clear()
-    assert value(metrics.render("")[0], "balancer_held_requests") == 0
 
 
 def test_clients_cannot_make_up_labels(metrics):

@@ -54,6 +54,12 @@ EXAMPLES = {
     "models_interval_s": ("13", 13),
     "drain_delay_s": ("14", 14),
     "drain_timeout_s": ("15", 15),
+    "max_waiting": ("0", 0),
+    "max_wait_s": ("16", 16),
+    "max_in_flight_per_replica": ("17", 17),
+    "overload_status": ("429", 429),
+    "timeout_headers": ("X-Patience", ["x-patience"]),
+    "tenant_header": ("X-Team", "x-team"),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
@@ -131,11 +137,11 @@ def test_variables_in_any_case_and_empty_ones():
 
 @pytest.mark.parametrize("text", ["a,b", "a b", " a, b ,", '["a", "b"]'])
 def test_lists_in_the_environment(text):
-    assert client_keys(load(REPLICAS, {"BALANCER_API_KEYS": text}).settings) == {"a", "b"}
+    assert client_keys(load(REPLICAS, {"BALANCER_API_KEYS": text}).settings).keys() == {"a", "b"}
 
 
 def test_a_key_of_digits_stays_text():
-    assert client_keys(load(REPLICAS, {"BALANCER_API_KEYS": "123"}).settings) == {"123"}
+    assert client_keys(load(REPLICAS, {"BALANCER_API_KEYS": "123"}).settings).keys() == {"123"}
 
 
 def test_variables_of_a_kubernetes_service_are_passed_over():
@@ -324,17 +330,19 @@ def test_the_settings_that_hold_are_printed_with_masked_secrets():
     assert "port: 1                                       # environment BALANCER_PORT\n" in text
     content = yaml.safe_load(text)
     assert content.keys() == Settings.model_fields.keys()
-    assert content["replicas"] == [{"url": "http://gpu-a:8000", "name": "gpu-a:8000", "models": None}]
+    assert content["replicas"] == [{"url": "http://gpu-a:8000", "name": "gpu-a:8000", "models": None, "max_in_flight": None}]
 
 
 def test_keys_from_a_file(tmp_path):
     path = tmp_path / "keys"
-    path.write_text("# clients\nk1\n\n  k2  \n", encoding="utf-8")
-    assert client_keys(load(REPLICAS | {"api_key_file": str(path), "api_keys": ["k3"]}, {}).settings) == {
-        "k1",
-        "k2",
-        "k3",
-    }
+    path.write_text("# clients\nk1==\n\n  team a: k:2=  \nb:\tk4\n", encoding="utf-8")
+    keys = client_keys(load(REPLICAS | {"api_key_file": str(path), "api_keys": ["k3", "k4"]}, {}).settings)
+    assert keys == {"k1==": keys["k1=="], "k:2=": "team a", "k3": keys["k3"], "k4": "b"}
+    assert len({*keys.values()}) == 4
+    assert not any(key in name for key, name in keys.items())
+    for wrong in (": k", "a k", "a: k k", "a: ", f"{'n' * 129}: k"):
+        path.write_text(f"k1\n{wrong}\n", encoding="utf-8")
+        assert "line 2 is not" in only(told(REPLICAS | {"api_key_file": str(path)})), wrong
     path.write_text(f"k1\n{SECRET} 2\n", encoding="utf-8")
     mistake = only(told(REPLICAS | {"api_key_file": str(path)}))
     assert "line 2 is not" in mistake

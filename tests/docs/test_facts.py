@@ -11,8 +11,10 @@ import yaml
 from balancer.accounting.metrics import Metrics
 from balancer.config import Settings
 from balancer.config.names import FLAGS
+from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.pins import MAX_PINS
+from balancer.core.scheduling import RoundRobin
 from balancer.forwarding.exchange import HOLD_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +63,7 @@ def test_policies():
 
 
 def test_metrics():
-    page = Metrics(Fleet(), "cache_aware").render("")[0].decode()
+    page = Metrics(Fleet(), "cache_aware", Line(Fleet(), RoundRobin())).render("")[0].decode()
     served = set(re.findall(r"^# TYPE (balancer_\w+)", page, re.MULTILINE))
     assert set(re.findall(r"`(balancer_\w+)`", "".join(table_after("Monitoring")))) == served
 

@@ -7,6 +7,7 @@ from tests.fakes.client import CHAT, chat
 from tests.fakes.loops import async_test, on_both_loops
 
 KEYS = ["key-one", "key-two"]
+NAMED = {"key-one": "one", "key-two": "two"}
 OPEN = ("/health", "/ping", "/ready")
 GUARDED = (
     "/v1/models",
@@ -44,16 +45,17 @@ def bearer(key):
 )
 def test_which_headers_open(headers, allowed):
     if allowed:
-        ApiKeys(KEYS).check(headers)
+        sent = b" ".join(value for _, value in headers)
+        assert ApiKeys(NAMED).check(headers) == ("one" if b"key-one" in sent else "two")
         return
     with pytest.raises(Refused) as refused:
-        ApiKeys(KEYS).check(headers)
+        ApiKeys(NAMED).check(headers)
     assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
     assert not any(key in refused.value.message for key in KEYS)
 
 
 def test_no_keys_no_lock():
-    ApiKeys([]).check([])
+    assert ApiKeys({}).check([]) == ""
 
 
 @on_both_loops

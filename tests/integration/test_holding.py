@@ -13,6 +13,8 @@ from tests.fakes.loops import on_both_loops, until
 from tests.fakes.policies import hold
 from tests.fakes.replica import DONE, LAST_CHUNK, ROLE, SSE_HEAD, USAGE, answer, chunk, token
 
+DEFAULT = {"model_name": "m", "priority": "default"}
+
 
 class Desk:
     """Replicas that answer when they are told to."""
@@ -87,7 +89,7 @@ async def test_who_is_held_goes_when_a_replica_is_free_in_the_order_of_arrival()
         held = await holding(front, 4)
         assert (await front.ask(target="/load")).json() == {"server_load": 6}
         page = (await front.ask(target="/metrics")).body
-        assert value(page, "balancer_held_requests") == 4
+        assert value(page, "balancer_held_requests", **DEFAULT) == 4
         await desk.answer_all(6)
         for client in first + held:
             assert (await client.read()).status == 200
@@ -95,7 +97,7 @@ async def test_who_is_held_goes_when_a_replica_is_free_in_the_order_of_arrival()
         await until(front.idle)
         nothing_left(front, policy)
         page = (await front.ask(target="/metrics")).body
-        assert value(page, "balancer_held_requests") == 0
+        assert value(page, "balancer_held_requests", **DEFAULT) == 0
         assert value(page, "balancer_held_seconds_count") == 4
         assert value(page, "balancer_held_seconds_sum") > 0
 

@@ -39,10 +39,7 @@ class Shares:
     def got(self, tenant: str, tokens: float) -> None:
         """A request of the tenant is sent."""
         if self._waiting:
-            share = self._share(tenant)
-            if not share.waiting:
-                share.tokens = max(share.tokens, self._least())
-            share.tokens += tokens
+            self._share(tenant).tokens += tokens
 
     def _share(self, tenant: str) -> Share:
         share = self._shares.get(tenant)
