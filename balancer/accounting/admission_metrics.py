@@ -48,11 +48,12 @@ def collect(line: Line, label: Label, now: float) -> Iterator[Metric]:
 def stale(fleet: Fleet, now: float) -> Metric:
     family = GaugeMetricFamily(
         "balancer_replica_metrics_stale",
-        "1 while the replica's own metrics are missing or too old, and it is judged by what this balancer has there alone.",
+        "1 while the replica's own metrics are too old or do not tell who waits: it is judged by what this balancer has there.",
         labels=("replica",),
     )
     for replica in fleet:
-        family.add_metric((replica.id,), not replica.fresh(now))
+        told = replica.sample is not None and replica.sample.waiting is not None
+        family.add_metric((replica.id,), not (told and replica.fresh(now)))
     return family
 
 

@@ -11,23 +11,23 @@ from collections.abc import Sequence
 
 from balancer.core.fleet.replica import ReplicaState
 
-CROWDED_KV_USAGE = 0.95
-"""Above this vLLM has hardly a block for a newcomer: it waits, or another is preempted for it."""
-
 
 def saturated(replica: ReplicaState, now: float) -> bool:
     if replica.at_limit:
         return True
-    sample = replica.sample
-    if sample is None or sample.kv_usage is None or sample.kv_usage < CROWDED_KV_USAGE:
+    if not replica.crowded or not replica.in_flight or not replica.fresh(now):
         return False
-    if sample.waiting is None or not replica.in_flight or not replica.fresh(now):
-        return False
-    return sample.waiting + replica.in_flight - replica.in_flight_sampled > 0
+    waiting = (replica.sample and replica.sample.waiting) or 0
+    return waiting + replica.in_flight - replica.in_flight_sampled > 0
 
 
 def with_room(replicas: Sequence[ReplicaState], now: float) -> Sequence[ReplicaState]:
-    return [replica for replica in replicas if not saturated(replica, now)]
+    # what saturated() asks first, without the call: this runs for each replica and request
+    return [
+        replica
+        for replica in replicas
+        if (replica.max_in_flight is None and not replica.crowded) or not saturated(replica, now)
+    ]
 
 
 def below_limit(replicas: Sequence[ReplicaState]) -> Sequence[ReplicaState]:

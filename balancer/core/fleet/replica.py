@@ -6,6 +6,8 @@ from balancer.core.types import EngineSample, Health, ReplicaId
 
 SAMPLE_MAX_AGE_S = 10.0
 """An older reading of a replica's metrics says nothing about its load now."""
+CROWDED_KV_USAGE = 0.95
+"""Above this vLLM has hardly a block for a newcomer: it waits, or another is preempted for it."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class ReplicaState:
     last_chosen: int = 0
     sample: EngineSample | None = None
     in_flight_sampled: int = 0  # when the sample was taken
+    crowded: bool = False  # the sample shows it at CROWDED_KV_USAGE, and tells how many wait
     engine: EngineIdentity = field(default_factory=EngineIdentity)
     foreign: float = 0.0
     progressed_at: float = 0.0  # when an engine counter of tokens was last seen to move
@@ -102,6 +105,9 @@ class ReplicaState:
             sample.generation_tokens,
         ):
             self.progressed_at = sample.taken_at
+        self.crowded = (
+            sample.kv_usage is not None and sample.kv_usage >= CROWDED_KV_USAGE and sample.waiting is not None
+        )
         self.in_flight_sampled = ours = max(in_flight_when_asked, self.in_flight)
         busy = [count for count in (sample.running, sample.waiting) if count is not None]
         self.foreign = max(0.0, sum(busy) - ours)

@@ -155,7 +155,9 @@ class Desk(RuleBasedStateMachine):
             assert chosen in self.seats(waiting.request.model, waiting.tried)
             if not waiting.tried:
                 place = waiting.turn, waiting.since
-                others = [each for each in self.waiting if chosen in self.seats(each.request.model, each.tried)]
+                others = [
+                    each for each in self.waiting if chosen in self.seats(each.request.model, each.tried)
+                ]
                 assert all(place < (each.turn, each.since) for each in others)
             self.charges.append(self.decider.dispatch(waiting.request, decision, self.now))
         assert not self.pushed_out

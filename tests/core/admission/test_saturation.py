@@ -63,5 +63,6 @@ def test_a_limit_holds_whatever_the_metrics_say():
     state.in_flight = 2
     assert saturated(state, 0.0)
     other = sampled()
-    assert list(with_room([state, other, replica()], 0.0))[0].in_flight == 0
+    idle = replica()
+    assert with_room([state, other, idle], 0.0) == [idle]
     assert below_limit([state, other]) == [other]

@@ -1,5 +1,7 @@
 """predicted_latency in hand-made situations: what it weighs, when it waits, who goes next, and how it reads replicas."""
 
+from dataclasses import replace
+
 import pytest
 
 from balancer.core.admission import Line
@@ -235,8 +237,8 @@ class Waiters:
         self.line = Line(Fleet(stage.fleet), stage.policy)
         self.busy = {name: stage.send(LONG + name, name) for name in "ab"}
 
-    def join(self, text):
-        request = asked(text)
+    def join(self, text, **standing):
+        request = replace(asked(text), **standing)
         decision = self.stage.policy.choose(request, self.stage.fleet, self.stage.now)
         assert decision.wait
         return self.line.join(request, decision, self.stage.now)
@@ -262,6 +264,33 @@ def test_least_work_goes_first(stage):
     stage.now += 0.2
     assert waiters.released() == [short, long]
     assert len(waiters.line) == 0
+
+
+def test_turns_go_before_least_work(stage):
+    waiters = Waiters(stage)
+    short, long = waiters.join("xyz"), waiters.join("x" + LONG, deadline=1e6)
+    urgent = waiters.join("y" + LONG, priority=-1)
+    for name in "ab":
+        waiters.free(name)
+    gone = []
+    for _ in range(3):
+        stage.now += 20
+        gone += waiters.released()
+        for state in stage.fleet:
+            state.pending_tokens = 0
+    assert gone == [urgent, long, short]
+
+
+def test_a_limit_holds_and_an_idle_replica_is_no_worse_for_being_small(stage):
+    for state in stage.fleet:
+        state.max_in_flight = 1
+    stage.send("x", "a").first_token(stage.now)
+    assert stage.choose("x").replica == "b"
+    stage.send("y", "b").first_token(stage.now)
+    assert stage.choose("x").wait
+    promptless = asked("")
+    assert not promptless.prompt_tokens
+    assert stage.policy.choose(promptless, stage.fleet, stage.now).wait
 
 
 def test_who_has_waited_long_goes_before_less_work(stage):
