@@ -330,7 +330,9 @@ def test_the_settings_that_hold_are_printed_with_masked_secrets():
     assert "port: 1                                       # environment BALANCER_PORT\n" in text
     content = yaml.safe_load(text)
     assert content.keys() == Settings.model_fields.keys()
-    assert content["replicas"] == [{"url": "http://gpu-a:8000", "name": "gpu-a:8000", "models": None, "max_in_flight": None}]
+    assert content["replicas"] == [
+        {"url": "http://gpu-a:8000", "name": "gpu-a:8000", "models": None, "max_in_flight": None}
+    ]
 
 
 def test_keys_from_a_file(tmp_path):
