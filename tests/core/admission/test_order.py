@@ -15,7 +15,7 @@ from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.scheduling import LeastRequests, Policy
 from balancer.core.types import Decision, Health, ReplicaId
-from tests.core.states import replica, request
+from tests.core.states import replica, request, sample
 
 BOUND = 5
 MAX_WAIT_S = 40.0
@@ -288,6 +288,32 @@ def test_where_nobody_may_wait_only_a_limit_is_a_reason_to_refuse():
     assert decision.wait
     with pytest.raises(Refused):
         made.line.join(asked(), decision, 0.0)
+
+
+def test_where_nobody_may_wait_the_engines_own_queue_takes_what_it_can_not_begin():
+    state = replica()
+    made = decider(state, max_waiting=0)
+    made.dispatch(asked(), made.decide(asked(), frozenset(), 0.0), 0.0)
+    state.sampled(sample(0.0, waiting=3.0, kv_usage=0.99), 1)
+    assert decider(state).decide(asked(), frozenset(), 0.0).wait
+    assert not made.decide(asked(), frozenset(), 0.0).wait
+
+
+def test_a_client_that_leaves_before_it_heard_that_it_was_pushed_out():
+    made = decider(replica(max_in_flight=1), max_waiting=1)
+    full(made, asked())
+    (victim,) = made.line._all()
+    made.line.join(asked(priority=-1), Decision(ReplicaId("a"), "", wait=True), 0.0)
+    made.line.leave(victim)
+    assert list(made.line.release(0.0)) == []
+
+
+def test_time_in_which_nobody_waits_slows_no_queue_down():
+    made = decider(replica(max_in_flight=1))
+    full(made, asked(), asked()).release(0.5)
+    releasing(made, 2)
+    ((_, rate),) = made.line.rates()
+    assert rate.per_s(1000.0) == pytest.approx(2.0, rel=0.1)
 
 
 class Unbound(Policy):
