@@ -1,12 +1,22 @@
 """The facade of the core: a request in, a decision out, and what the world reports in between."""
 
+from balancer.core.fleet import health as rules
 from balancer.core.fleet.fleet import Fleet
-from balancer.core.fleet.health import HealthPolicy, failed, succeeded
+from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.request.parse import read_form, read_request
 from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Charge, Line, Policy
-from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind, Usage
+from balancer.core.types import (
+    Decision,
+    EngineSample,
+    Fault,
+    Health,
+    ReplicaId,
+    RequestView,
+    RouteKind,
+    Usage,
+)
 
 
 class Decider:
@@ -16,6 +26,7 @@ class Decider:
         self.line = Line(fleet, policy)
         self.tokens = TokenEstimator()
         self._health = health
+        self._now = 0.0  # the latest moment that was told
         for replica in fleet:
             policy.joined(replica)
 
@@ -30,11 +41,16 @@ class Decider:
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
-        return self.policy.choose(request, self.fleet.eligible(request.model, tried), now)
+        self._now = now
+        return self.policy.choose(request, self.fleet.eligible(request.model, now, tried), now)
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
-        return Charge(request, self.fleet[decision.replica], decision, self.policy, now)
+        replica = self.fleet[decision.replica]
+        charge = Charge(request, replica, decision, self.policy, now)
+        if replica.ejection is not None and replica.half_open(now):
+            replica.ejection.trial = charge
+        return charge
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
         """The attempt is over: its charge is released, and what its answer told is learned."""
@@ -42,24 +58,75 @@ class Decider:
             self.tokens.learn(charge.request, usage.prompt_tokens)
         charge.release(now, usage, output_events=output_events)
 
-    def answered(self, replica: ReplicaState) -> bool:
-        """Traffic or a probe shows that the replica works. True if its health changed."""
-        return succeeded(replica, self._health)
+    def answered(self, replica: ReplicaState, *, sent_at: float | None = None) -> bool:
+        """It answered a request, which was sent then. True if its health changed."""
+        before = replica.health
+        return self._turned(replica, before, rules.answered(replica, self._health, self._now, sent_at))
 
     def failed(self, replica: ReplicaState, error: str, *, certain: bool = False) -> bool:
-        """The replica is at fault; `certain` if its port is closed. True if its health changed."""
-        changed = failed(replica, self._health, error, certain=certain)
-        if changed and certain:
-            self.policy.forgot(replica)  # the process is gone, and its cache with it
-        return changed
+        """It failed to answer a request, by its own fault; `certain` if its port is closed. True if its health changed."""
+        if certain:
+            return self._refused(replica, error)
+        return rules.request_failed(replica, self._health, error, self._now)
+
+    def probed(
+        self,
+        replica: ReplicaState,
+        asked_at: float,
+        now: float,
+        *,
+        error: str = "",
+        refused: bool = False,
+        generated: bool = False,
+    ) -> bool:
+        """What a probe says that was sent at `asked_at`: nothing bad, without an `error`; `generated` if a token came of it.
+        True if its health changed.
+        """
+        self._now, before = now, replica.health
+        if refused:
+            return self._refused(replica, error)
+        if error:
+            return rules.probe_failed(replica, self._health, error, now, asked_at)
+        if generated:
+            return self._turned(replica, before, rules.answered(replica, self._health, now))
+        return self._turned(replica, before, rules.probe_passed(replica, self._health, now))
 
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
         """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""
-        before = replica.sample
+        self._now = now = sample.taken_at
+        known, before = replica.sample, replica.health
         restarted = replica.sampled(sample, in_flight_when_asked)
         capacity = sample.kv_capacity_tokens
-        if capacity is not None and (before is None or before.kv_capacity_tokens != capacity):
+        if capacity is not None and (known is None or known.kv_capacity_tokens != capacity):
             self.policy.sized(replica, capacity)
-        if restarted:
+        slept = self._turned(replica, before, rules.slept(replica, now, asleep=sample.asleep))
+        if restarted or (slept and sample.asleep):  # every level of sleep discards the KV cache
             self.policy.forgot(replica)
+        if restarted:
+            self.fleet.warms_up(replica, now)
+        self._judge(replica, now)
         return restarted
+
+    def unread(self, replica: ReplicaState, now: float, *, answered: bool) -> None:
+        """The replica's metrics could not be read: it did not answer for them, or not with such a page."""
+        self._now = now
+        replica.progress.unread(now, answered=answered)
+        self._judge(replica, now)
+
+    def _judge(self, replica: ReplicaState, now: float) -> None:
+        before = replica.health
+        changed = rules.judged(replica, self.fleet.siblings(replica), self._health, now)
+        self._turned(replica, before, changed)
+
+    def _refused(self, replica: ReplicaState, error: str) -> bool:
+        """The process is gone, and its cache with it."""
+        known = replica.fault is Fault.REFUSED
+        changed = rules.refused(replica, error, self._now)
+        if not known:
+            self.policy.forgot(replica)
+        return changed
+
+    def _turned(self, replica: ReplicaState, before: Health, changed: bool) -> bool:
+        if changed and replica.health is Health.HEALTHY:
+            self.fleet.warms_up(replica, self._now, new=before is Health.UNKNOWN)
+        return changed

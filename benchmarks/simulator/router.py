@@ -51,9 +51,9 @@ class Router:
         for replica in self._replicas.values():
             state = self.decider.fleet[replica.id]
             if not replica.up:
-                self.decider.failed(state, "refused", certain=True)
+                self.decider.probed(state, now, now, error="refused", refused=True)
                 continue
-            self.decider.answered(state)
+            self.decider.probed(state, now, now)
             sample = _scaled(replica.sample(), self._capacity_factor)
             told = (replica, sample, state.in_flight)
             if self._sample_delay_s and now:
@@ -117,7 +117,7 @@ class Router:
         assert request.decision is not None
         request.charge.first_token(self._timeline.now)
         state = self.decider.fleet[request.decision.replica]
-        self.decider.answered(state)
+        self.decider.answered(state, sent_at=request.charge.sent_at)
         self._release()
 
     def answered(self, request: Request) -> None:

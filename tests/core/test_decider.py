@@ -95,9 +95,9 @@ def test_a_slow_replica_keeps_its_cache():
     made, state = warmed()
     for _ in range(3):
         made.failed(state, "slow")
-    assert state.health is Health.UNHEALTHY
+    assert state.health is Health.EJECTED
     assert held(made, KEYS) == {"r0": 192}
-    assert made.answered(state) is True
+    assert made.answered(state, sent_at=1.0) is True
 
 
 def test_the_engines_capacity_bounds_the_index():

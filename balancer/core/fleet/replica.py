@@ -1,8 +1,10 @@
 """One replica: what it serves, how it is, and what this balancer has in flight on it (counted by charges)."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-from balancer.core.types import EngineSample, Health, ReplicaId
+from balancer.core.fleet.progress import Attempt, Progress
+from balancer.core.types import EngineSample, Fault, Health, ReplicaId
 
 SAMPLE_MAX_AGE_S = 10.0
 """An older reading of a replica's metrics says nothing about its load now."""
@@ -37,8 +39,28 @@ def _fell(before: float | None, after: float | None) -> bool:
     return before is not None and after is not None and after < before
 
 
+@dataclass(slots=True)
+class Ejection:
+    """Out until `until_s`, then half open: one attempt at a time, or another one if the last goes on for longer than that."""
+
+    fault: Fault
+    at_s: float
+    until_s: float
+    trial_limit_s: float
+    trial: Attempt | None = None
+
+    def half_open(self, now: float) -> bool:
+        trial = self.trial
+        over = trial is None or trial.ended_at is not None or now - trial.sent_at >= self.trial_limit_s
+        return over and now >= self.until_s
+
+
 @dataclass(slots=True, eq=False)
 class ReplicaState:
+    """`turned_s` is when its health last changed, `warm_from_s` since when it warms up, if it does; `faults` counts what took
+    it out.
+    """
+
     id: ReplicaId
     url: str
     slot: int = -1  # its place in the prefix index
@@ -51,11 +73,19 @@ class ReplicaState:
     sample: EngineSample | None = None
     engine: EngineIdentity = field(default_factory=EngineIdentity)
     foreign: float = 0.0
-    progressed_at: float = 0.0  # when an engine counter of tokens was last seen to move
-    gone: bool = False  # its port is closed, or its engine said that it is dead
-    consecutive_failures: int = 0
-    consecutive_successes: int = 0
+    progress: Progress = field(default_factory=Progress)
+    fault: Fault | None = None
+    faults: Counter[Fault] = field(default_factory=Counter)
+    ejection: Ejection | None = None
+    ejections: int = 0
+    probe_failures: int = 0  # in a row, as the next two
+    request_failures: int = 0
+    successes: int = 0
+    failing_since_s: float | None = None
+    turned_s: float | None = None
+    warm_from_s: float | None = None
     last_error: str = ""
+    last_error_at_s: float | None = None
     model_entries: tuple[dict[str, object], ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
@@ -77,6 +107,11 @@ class ReplicaState:
         lengths = [entry.get("max_model_len") for entry in self.model_entries]
         return min((length for length in lengths if isinstance(length, int)), default=None)
 
+    def half_open(self, now: float) -> bool:
+        """Whether it is ejected, and may be tried."""
+        ejection = self.ejection
+        return self.health is Health.EJECTED and ejection is not None and ejection.half_open(now)
+
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
         if self.foreign and self.sample and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S:
@@ -87,12 +122,8 @@ class ReplicaState:
         """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign.
         True if it tells that the engine restarted.
         """
-        before, self.sample = self.sample, sample
-        if before is not None and (before.prompt_tokens, before.generation_tokens) != (
-            sample.prompt_tokens,
-            sample.generation_tokens,
-        ):
-            self.progressed_at = sample.taken_at
+        self.sample = sample
+        self.progress.sampled(sample)
         ours = max(in_flight_when_asked, self.in_flight)
         busy = [count for count in (sample.running, sample.waiting) if count is not None]
         self.foreign = max(0.0, sum(busy) - ours)

@@ -54,14 +54,14 @@ class Line:
         is asked for, since that changes what the next finds.
         """
         for model in list(self._waiting):
-            try:
-                replicas = self._fleet.eligible(model)
-            except Refused as refused:
-                for waiting in list(self._waiting[model]):
-                    self.leave(waiting)
-                    yield waiting, refused
-                continue
             while there := self._waiting.get(model):
+                try:
+                    replicas = self._fleet.eligible(model, now)
+                except Refused as refused:
+                    for waiting in list(there):
+                        self.leave(waiting)
+                        yield waiting, refused
+                    break
                 found = self._policy.release(there, replicas, now)
                 if found is None:
                     break

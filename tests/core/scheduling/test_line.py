@@ -33,7 +33,7 @@ class Waiters(RuleBasedStateMachine):
         self.now += 1
         asked = request(model=model)
         try:
-            decision = self.policy.choose(asked, self.fleet.eligible(model), self.now)
+            decision = self.policy.choose(asked, self.fleet.eligible(model, self.now), self.now)
         except Refused:
             return
         self.waiting.append(self.line.join(asked, decision, self.now))
