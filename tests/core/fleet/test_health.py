@@ -10,7 +10,7 @@ from balancer.core.fleet import health
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import SLEEP_MAX_AGE_S, HealthPolicy
 from balancer.core.scheduling import LeastRequests
-from balancer.core.types import Decision, Fault, Health, ReplicaId, Usage
+from balancer.core.types import Decision, Fault, Health, ReplicaId, RouteKind, Usage
 from tests.core.states import replica, replicas, request, sample
 
 POLICY = HealthPolicy(
@@ -260,6 +260,27 @@ def test_idle_slow_readers_and_pages_that_tell_nothing_are_no_standstill():
     scene.pages[0] = {"running": 1.0}
     scene.second(60)
     assert scene.fault is None
+
+
+@pytest.mark.parametrize("route", [RouteKind.OTHER, RouteKind.TOKENIZE])
+def test_what_the_engine_never_sees_is_no_work(route):
+    """An idle socket, for one."""
+    scene = Scene()
+    asked = request()
+    asked.route = route
+    scene.decider.dispatch(asked, Decision(ReplicaId("r0"), "test"), 0.0)
+    scene.second(60)
+    assert scene.fault is None
+
+
+def test_one_that_restarted_warms_up():
+    scene = Scene()
+    scene.pages[0]["process_start_time_s"] = 1.0
+    scene.second(2)
+    assert scene.states[0].warm_from_s is None
+    scene.pages[0]["process_start_time_s"] = 100.0
+    scene.second()
+    assert scene.states[0].warm_from_s == scene.now
 
 
 def test_readings_that_fail_now_and_then_are_no_standstill():
