@@ -143,13 +143,8 @@ class Balancer:
                 replica,
                 self.decider,
                 self._probes,
+                settings,
                 authorization=self._authorization,
-                generate=settings.health_probe == "generate",
-                health_interval_s=settings.health_interval_s,
-                health_timeout_s=settings.health_timeout_s,
-                metrics_interval_s=settings.metrics_interval_s,
-                metrics_timeout_s=settings.metrics_timeout_s,
-                models_interval_s=settings.models_interval_s,
                 on_failure=self.metrics.observer_failed,
             )
             self._supervisor.start("health", watch.probe_health, replica.id)

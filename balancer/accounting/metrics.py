@@ -305,7 +305,7 @@ class Metrics(Collector):
         )
         faults = CounterMetricFamily(
             "balancer_replica_faults",
-            "How often the replica was taken out, by reason: probe, refused, errors, no_first_token, stalled.",
+            "How often the replica was taken out, by reason: probe, refused, dead, errors, no_first_token, stalled.",
             labels=("replica", "reason"),
         )
         panic = GaugeMetricFamily(

@@ -26,7 +26,6 @@ class Decider:
         self.line = Line(fleet, policy)
         self.tokens = TokenEstimator()
         self._health = health
-        self._now = 0.0  # the latest moment that was told
         for replica in fleet:
             policy.joined(replica)
 
@@ -41,7 +40,6 @@ class Decider:
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
-        self._now = now
         return self.policy.choose(request, self.fleet.eligible(request.model, now, tried), now)
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
@@ -58,16 +56,24 @@ class Decider:
             self.tokens.learn(charge.request, usage.prompt_tokens)
         charge.release(now, usage, output_events=output_events)
 
-    def answered(self, replica: ReplicaState, *, sent_at: float | None = None) -> bool:
+    def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
         """It answered a request, which was sent then. True if its health changed."""
         before = replica.health
-        return self._turned(replica, before, rules.answered(replica, self._health, self._now, sent_at))
+        return self._turned(replica, before, rules.answered(replica, self._health, now, sent_at), now)
 
-    def failed(self, replica: ReplicaState, error: str, *, certain: bool = False) -> bool:
-        """It failed to answer a request, by its own fault; `certain` if its port is closed. True if its health changed."""
-        if certain:
-            return self._refused(replica, error)
-        return rules.request_failed(replica, self._health, error, self._now)
+    def failed(
+        self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False
+    ) -> bool:
+        """It failed to answer a request, by its own fault; its port may be `refused`, its engine say that it is `dead`. True if
+        its health changed.
+        """
+        if refused:
+            return self._refused(replica, error, now)
+        gone = replica.gone
+        changed = rules.request_failed(replica, self._health, error, now, dead=dead)
+        if replica.gone and not gone:
+            self.policy.forgot(replica)
+        return changed
 
     def probed(
         self,
@@ -82,51 +88,52 @@ class Decider:
         """What a probe says that was sent at `asked_at`: nothing bad, without an `error`; `generated` if a token came of it.
         True if its health changed.
         """
-        self._now, before = now, replica.health
+        before = replica.health
         if refused:
-            return self._refused(replica, error)
+            return self._refused(replica, error, now)
         if error:
             return rules.probe_failed(replica, self._health, error, now, asked_at)
         if generated:
-            return self._turned(replica, before, rules.answered(replica, self._health, now))
-        return self._turned(replica, before, rules.probe_passed(replica, self._health, now))
+            changed = rules.answered(replica, self._health, now, asked_at)
+        else:
+            changed = rules.probe_passed(replica, self._health, now)
+        return self._turned(replica, before, changed, now)
 
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
         """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""
-        self._now = now = sample.taken_at
-        known, before = replica.sample, replica.health
+        now, known, before = sample.taken_at, replica.sample, replica.health
         restarted = replica.sampled(sample, in_flight_when_asked)
         capacity = sample.kv_capacity_tokens
         if capacity is not None and (known is None or known.kv_capacity_tokens != capacity):
             self.policy.sized(replica, capacity)
-        slept = self._turned(replica, before, rules.slept(replica, now, asleep=sample.asleep))
+        slept = self._turned(replica, before, rules.slept(replica, now, asleep=sample.asleep), now)
         if restarted or (slept and sample.asleep):  # every level of sleep discards the KV cache
             self.policy.forgot(replica)
         if restarted:
+            rules.restarted(replica, now)
             self.fleet.warms_up(replica, now)
         self._judge(replica, now)
         return restarted
 
     def unread(self, replica: ReplicaState, now: float, *, answered: bool) -> None:
         """The replica's metrics could not be read: it did not answer for them, or not with such a page."""
-        self._now = now
         replica.progress.unread(now, answered=answered)
         self._judge(replica, now)
 
     def _judge(self, replica: ReplicaState, now: float) -> None:
         before = replica.health
         changed = rules.judged(replica, self.fleet.siblings(replica), self._health, now)
-        self._turned(replica, before, changed)
+        self._turned(replica, before, changed, now)
 
-    def _refused(self, replica: ReplicaState, error: str) -> bool:
+    def _refused(self, replica: ReplicaState, error: str, now: float) -> bool:
         """The process is gone, and its cache with it."""
         known = replica.fault is Fault.REFUSED
-        changed = rules.refused(replica, error, self._now)
+        changed = rules.refused(replica, error, now)
         if not known:
             self.policy.forgot(replica)
         return changed
 
-    def _turned(self, replica: ReplicaState, before: Health, changed: bool) -> bool:
+    def _turned(self, replica: ReplicaState, before: Health, changed: bool, now: float) -> bool:
         if changed and replica.health is Health.HEALTHY:
-            self.fleet.warms_up(replica, self._now, new=before is Health.UNKNOWN)
+            self.fleet.warms_up(replica, now, new=before is Health.UNKNOWN)
         return changed

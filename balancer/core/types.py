@@ -59,6 +59,7 @@ class Fault(StrEnum):
 
     PROBE = "probe"  # /health fails, or does not answer
     REFUSED = "refused"  # its port is closed: no doubt is left
+    DEAD = "dead"  # its engine said that it is dead, or gave up what it had
     ERRORS = "errors"  # its answers to requests fail
     NO_FIRST_TOKEN = "no_first_token"  # noqa: S105 - it owes one, while others give theirs
     STALLED = "stalled"  # its engine stands still while it has work

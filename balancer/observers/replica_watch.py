@@ -15,6 +15,7 @@ from time import monotonic
 import msgspec
 from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
 
+from balancer.config.schema import Health as HealthSettings
 from balancer.core.decider import Decider
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health
@@ -45,26 +46,16 @@ class ReplicaWatch:
         replica: ReplicaState,
         decider: Decider,
         session: ClientSession,
+        settings: HealthSettings,
         *,
         authorization: str | None,
-        generate: bool,
-        health_interval_s: float,
-        health_timeout_s: float,
-        metrics_interval_s: float,
-        metrics_timeout_s: float,
-        models_interval_s: float,
         on_failure: Callable[[str, str], None],
     ) -> None:
         self._replica = replica
         self._decider = decider
         self._session = session
+        self._settings = settings
         self._headers = {} if authorization is None else {"Authorization": authorization}
-        self._generate = generate
-        self._health_interval_s = health_interval_s
-        self._health_timeout_s = health_timeout_s
-        self._metrics_interval_s = metrics_interval_s
-        self._metrics_timeout_s = metrics_timeout_s
-        self._models_interval_s = models_interval_s
         self._on_failure = on_failure
 
     async def probe_health(self) -> float:
@@ -72,12 +63,12 @@ class ReplicaWatch:
         refused = generated = False
         error = ""
         try:
-            generated = self._generate and await self._one_token()
+            generated = self._settings.health_probe == "generate" and await self._one_token()
             if not generated:
-                status, _ = await self._get("/health", self._health_timeout_s)
+                status, _ = await self._get("/health", self._settings.health_timeout_s)
                 error = "" if status == 200 else f"/health answered {status}"
         except TimeoutError:
-            error = f"the probe was not answered within {self._health_timeout_s:g} s"
+            error = f"the probe was not answered within {self._settings.health_timeout_s:g} s"
         except ClientConnectorError as exc:
             refused = isinstance(exc.os_error, ConnectionRefusedError)
             error = f"no connection: {exc.os_error.strerror or exc.os_error}"
@@ -90,8 +81,8 @@ class ReplicaWatch:
                 replica, asked_at, monotonic(), error=error, refused=refused, generated=generated
             )
         if replica.health is Health.HEALTHY:
-            return self._health_interval_s
-        return min(UNHEALTHY_INTERVAL_S, self._health_interval_s)
+            return self._settings.health_interval_s
+        return min(UNHEALTHY_INTERVAL_S, self._settings.health_interval_s)
 
     async def _one_token(self) -> bool:
         """Whether the engine generated one; False if the replica is better asked otherwise.
@@ -105,7 +96,7 @@ class ReplicaWatch:
             self._replica.url + "/v1/completions",
             json={"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0},
             headers=self._headers,
-            timeout=ClientTimeout(total=self._health_timeout_s),
+            timeout=ClientTimeout(total=self._settings.health_timeout_s),
             allow_redirects=False,
         ) as answer:
             await answer.read()
@@ -137,13 +128,13 @@ class ReplicaWatch:
     async def read_models(self) -> float:
         replica = self._replica
         try:
-            status, page = await self._get("/v1/models", self._health_timeout_s)
+            status, page = await self._get("/v1/models", self._settings.health_timeout_s)
             listed = _models.decode(page).data if status == 200 else None
         except (TimeoutError, ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError):
             listed = None
         if listed is None:
             self._on_failure("models", replica.id)
-            return UNHEALTHY_INTERVAL_S if replica.models is None else self._models_interval_s
+            return UNHEALTHY_INTERVAL_S if replica.models is None else self._settings.models_interval_s
         entries = tuple(entry for entry in listed if isinstance(entry.get("id"), str))
         models = frozenset(str(entry["id"]) for entry in entries)
         if replica.declared:
@@ -152,14 +143,14 @@ class ReplicaWatch:
             log.info("replica %s serves %s", replica.id, ", ".join(sorted(models)) or "no model")
             replica.models = models
         replica.model_entries = entries
-        return self._models_interval_s
+        return self._settings.models_interval_s
 
     async def read_metrics(self) -> float:
         replica = self._replica
         in_flight = replica.in_flight
         answered, page = True, None
         try:
-            status, body = await self._get("/metrics", self._metrics_timeout_s)
+            status, body = await self._get("/metrics", self._settings.metrics_timeout_s)
             page = body if status == 200 else None
         except TimeoutError:
             answered = False
@@ -172,7 +163,7 @@ class ReplicaWatch:
                 self._decider.unread(replica, monotonic(), answered=answered)
             elif self._decider.sampled(replica, scan(page, monotonic()), in_flight):
                 log.info("replica %s restarted: its cache is taken for empty", replica.id)
-        return self._metrics_interval_s
+        return self._settings.metrics_interval_s
 
     async def _get(self, path: str, timeout_s: float) -> tuple[int, bytes]:
         async with self._session.get(

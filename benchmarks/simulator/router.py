@@ -91,7 +91,7 @@ class Router:
         if replica.submit(request, self):
             return True
         self._ended(request)
-        self.decider.failed(self.decider.fleet[replica.id], "refused", certain=True)
+        self.decider.failed(self.decider.fleet[replica.id], "refused", self._timeline.now, refused=True)
         return False
 
     def _release(self) -> None:
@@ -117,7 +117,7 @@ class Router:
         assert request.decision is not None
         request.charge.first_token(self._timeline.now)
         state = self.decider.fleet[request.decision.replica]
-        self.decider.answered(state, sent_at=request.charge.sent_at)
+        self.decider.answered(state, self._timeline.now, sent_at=request.charge.sent_at)
         self._release()
 
     def answered(self, request: Request) -> None:
@@ -128,7 +128,9 @@ class Router:
     def broken(self, request: Request) -> None:
         assert request.decision is not None
         self._ended(request)
-        self.decider.failed(self.decider.fleet[request.decision.replica], "reset", certain=True)
+        self.decider.failed(
+            self.decider.fleet[request.decision.replica], "reset", self._timeline.now, refused=True
+        )
         if request.view.stream and request.first_token_s is not None:
             self._lose(request, "broken in the middle")
             return

@@ -23,6 +23,7 @@ from tests.fakes.replica import (
     token,
 )
 
+OOPS = {"error": {"message": "CUDA error", "type": "InternalServerError", "code": 500}}
 DEAD = {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}
 BUSY = {"error": {"message": "busy", "type": "ServiceUnavailableError", "code": 503}}
 BY_TURNS = {"policy": "round_robin", "warmup_s": 0}
@@ -36,7 +37,7 @@ def probed(replica, more=5):
 @on_both_loops
 async def test_one_that_fails_behind_a_green_health_stays_out_and_costs_its_trials_only():
     async with cluster(2, ejection_s=60, **BY_TURNS) as (front, replicas):
-        replicas[0].on_post = answers(500, DEAD)
+        replicas[0].on_post = answers(500, OOPS)
         for number in range(40):
             assert (await front.ask(chat(str(number)))).json()["served_by"] == "r1"
             await until(probed(replicas[0], 1))
@@ -52,10 +53,24 @@ async def test_one_that_fails_behind_a_green_health_stays_out_and_costs_its_tria
 
 
 @async_test
+async def test_one_whose_engine_says_that_it_is_dead_is_out_at_once_whatever_its_probe_says():
+    async with cluster(2, ejection_s=60, **BY_TURNS) as (front, replicas):
+        replicas[0].on_post = answers(500, DEAD)
+        for number in range(10):
+            assert (await front.ask(chat(str(number)))).json()["served_by"] == "r1"
+            await until(probed(replicas[0], 1))
+        assert len(replicas[0].posts) == 1
+        assert front.fleet[0].fault is Fault.DEAD
+        replicas[0].on_post = answer
+        replicas[0].metrics = METRICS.replace(b"1000.0", b"2000.0")
+        await until(lambda: front.fleet[0].health is Health.HEALTHY)
+
+
+@async_test
 async def test_it_is_back_with_its_first_answer_on_trial():
     async with cluster(2, ejection_s=0.05, **BY_TURNS) as (front, replicas):
         state = front.fleet[0]
-        replicas[0].on_post = answers(500, DEAD)
+        replicas[0].on_post = answers(500, OOPS)
         while state.ejections < 3:
             assert (await front.ask(chat())).status == 200
         replicas[0].on_post = answer
@@ -69,7 +84,7 @@ async def test_it_is_back_with_its_first_answer_on_trial():
 async def test_a_trial_is_one_request_at_a_time():
     async with cluster(2, ejection_s=0.05, policy="least_requests", warmup_s=0) as (front, replicas):
         state = front.fleet[0]
-        replicas[0].on_post = answers(500, DEAD)
+        replicas[0].on_post = answers(500, OOPS)
         while state.health is not Health.EJECTED:
             assert (await front.ask(chat())).status == 200
         replicas[0].on_post = silent
@@ -111,7 +126,7 @@ async def test_overload_in_a_stream_ejects_nobody():
 @async_test
 async def test_the_only_replica_is_tried_however_often_it_fails():
     async with cluster(1, ejection_s=60) as (front, (replica,)):
-        replica.on_post = answers(500, DEAD)
+        replica.on_post = answers(500, OOPS)
         for _ in range(6):
             assert (await front.ask(chat())).status == 500
         assert front.fleet[0].health is Health.EJECTED

@@ -2,7 +2,8 @@
 
 Panic: where less than `panic_threshold` of a model's replicas are healthy, those that are out on a suspicion get requests
 too, up to the share of the healthy: the balancer may be the one that is wrong, and few must not bear what all did (as Envoy's
-panic threshold has it). Those whose port is closed do not, unless nobody else is left, and those that sleep or drain never.
+panic threshold has it). Those whose port is closed or whose engine is dead do not, unless nobody else
+is left, and those that sleep or drain never.
 
 Slow start: a replica that is new, back or restarted takes, while it warms up, requests until
 
@@ -15,12 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from balancer.core.errors import no_replica, unknown_model
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.types import Fault, Health, ReplicaId
+from balancer.core.types import Health, ReplicaId
 
 FIRST_SHARE = 0.1
 
 _OFFERED = frozenset({Health.HEALTHY, Health.EJECTED})
 _COUNTED = frozenset({Health.HEALTHY, Health.EJECTED, Health.UNHEALTHY})
+_SUSPECTED = frozenset({Health.EJECTED, Health.UNHEALTHY})
 _NEVER = frozenset({Health.ASLEEP, Health.DRAINING})
 
 
@@ -149,6 +151,4 @@ class Fleet:
 
 
 def _doubtful(replica: ReplicaState) -> bool:
-    return replica.health is Health.EJECTED or (
-        replica.health is Health.UNHEALTHY and replica.fault is not Fault.REFUSED
-    )
+    return replica.health in _SUSPECTED and not replica.gone

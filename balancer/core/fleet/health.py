@@ -8,12 +8,16 @@
     unknown              the same, or an answer                                  healthy
     unhealthy            an answer                                               healthy
     unknown, healthy     `failure_threshold` requests in a row failed            ejected: errors
+    any but unhealthy,   its engine said that it is dead                         ejected: dead
+      asleep, draining
     unknown, healthy     owes a first token for long, while siblings gave        ejected: no_first_token
                            theirs to requests sent later
     unknown, healthy     work, and neither token nor movement for `stall_s`      ejected: stalled
     ejected (any)        an answer to what was sent since, or on trial           healthy
-    ejected (errors)     a failure on trial                                      ejected, for twice as long
-    ejected (not errors) any answer; if stalled, its engine moves                healthy
+    ejected (any)        a failure on trial                                      ejected, for twice as long
+    ejected (stalled,    any answer; if stalled, its engine moves                healthy
+      no_first_token)
+    ejected (any)        it restarted                                            healthy
     ejected (any)        nobody tried it, long after its term                    healthy, one failure from the next term
     any but draining     its engine says that it sleeps                          asleep
     asleep               its engine says that it is awake                        healthy
@@ -51,6 +55,8 @@ SLEEP_MAX_AGE_S = 60.0
 """A reading that said that the engine sleeps is believed so long."""
 
 _OVERRULED = frozenset({Health.UNHEALTHY, Health.ASLEEP, Health.DRAINING})
+_ANSWERING = frozenset({Fault.ERRORS, Fault.DEAD})
+"""Faults beside which answers still come, to what was sent before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +68,13 @@ class HealthPolicy:
     stall_s: float = 10.0
 
 
-def answered(replica: ReplicaState, policy: HealthPolicy, now: float, sent_at: float | None = None) -> bool:
-    """A request was answered, or a probe that generates. True if the state changed."""
+def answered(replica: ReplicaState, policy: HealthPolicy, now: float, sent_at: float) -> bool:
+    """A request was answered, or a probe that generates, which was sent then. True if the state changed."""
     since, ejection = replica.failing_since_s, replica.ejection
-    if sent_at is not None and since is not None and sent_at < since:
+    if since is not None and sent_at < since:
         return False
-    if ejection is not None and ejection.fault is Fault.ERRORS:
-        proof = now >= ejection.until_s if sent_at is None else sent_at >= ejection.at_s
-        if not proof:
-            return False
+    if ejection is not None and ejection.fault in _ANSWERING and sent_at < ejection.at_s:
+        return False
     replica.probe_failures = replica.request_failures = 0
     replica.failing_since_s = replica.ejection = None
     if replica.health is Health.EJECTED:
@@ -84,13 +88,17 @@ def probe_passed(replica: ReplicaState, policy: HealthPolicy, now: float) -> boo
     return _succeeded(replica, policy, now)
 
 
-def request_failed(replica: ReplicaState, policy: HealthPolicy, error: str, now: float) -> bool:
-    """An attempt failed by the replica's fault. True if the state changed."""
+def request_failed(
+    replica: ReplicaState, policy: HealthPolicy, error: str, now: float, *, dead: bool = False
+) -> bool:
+    """An attempt failed by the replica's fault; `dead` if its engine said that it is. True if the state changed."""
     _note(replica, error, now)
     replica.request_failures += 1
-    if replica.failing_since_s is None:
+    if replica.request_failures == 1:
         replica.failing_since_s = now
     ejection = replica.ejection
+    if dead and not (ejection is not None and ejection.fault is Fault.DEAD and now < ejection.until_s):
+        return replica.health not in _OVERRULED and _eject(replica, policy, Fault.DEAD, now)
     if ejection is None:
         if replica.request_failures < policy.failure_threshold or replica.health in _OVERRULED:
             return False
@@ -115,9 +123,16 @@ def probe_failed(
 def refused(replica: ReplicaState, error: str, now: float) -> bool:
     """Its port is closed. True if the state changed."""
     _note(replica, error, now)
+    replica.request_failures, replica.failing_since_s = 0, now
+    replica.ejection = None
+    return _turn(replica, Health.UNHEALTHY, now, Fault.REFUSED)
+
+
+def restarted(replica: ReplicaState, now: float) -> bool:
+    """It is another process now: what the last one did says nothing of it. True if the state changed."""
     replica.request_failures = 0
     replica.failing_since_s = replica.ejection = None
-    return _turn(replica, Health.UNHEALTHY, now, Fault.REFUSED)
+    return replica.health is Health.EJECTED and _turn(replica, Health.HEALTHY, now)
 
 
 def slept(replica: ReplicaState, now: float, *, asleep: bool | None) -> bool:
@@ -152,8 +167,8 @@ def judged(replica: ReplicaState, siblings: Iterable[ReplicaState], policy: Heal
 def _back(replica: ReplicaState, ejection: Ejection, policy: HealthPolicy, now: float) -> bool:
     """Whether an ejected replica is back by itself."""
     progress = replica.progress
-    heard_s = progress.heard_of_s if ejection.fault is Fault.ERRORS else progress.heard_s
-    moved = ejection.fault is Fault.STALLED and (progress.moved_s or 0.0) > ejection.at_s
+    heard_s = progress.heard_of_s if ejection.fault in _ANSWERING else progress.heard_s
+    moved = ejection.fault is Fault.STALLED and progress.moved_s > ejection.at_s
     if heard_s > ejection.at_s or moved:
         replica.request_failures = 0
         replica.failing_since_s = None
@@ -170,7 +185,7 @@ def _stalled(replica: ReplicaState, policy: HealthPolicy, now: float) -> bool:
     working = False
     if progress.unanswered_s is not None:
         since_s.append(progress.unanswered_s)
-    elif progress.counted_s is not None and progress.moved_s is not None:
+    elif progress.counted_s is not None:
         since_s += (progress.counted_s, progress.moved_s)
         working = progress.working
     else:
@@ -204,6 +219,8 @@ def _predicted_s(attempt: Attempt | None) -> float:
 
 
 def _succeeded(replica: ReplicaState, policy: HealthPolicy, now: float) -> bool:
+    if replica.health is Health.DRAINING:
+        replica.fault = None
     if replica.health not in {Health.UNKNOWN, Health.UNHEALTHY}:
         return False
     replica.successes += 1
@@ -231,12 +248,10 @@ def _note(replica: ReplicaState, error: str, now: float) -> None:
 
 
 def _turn(replica: ReplicaState, health: Health, now: float, fault: Fault | None = None) -> bool:
-    if replica.health is Health.DRAINING:
-        return False
     before, replica.fault = replica.fault, fault
     if fault is not None and fault is not before:
         replica.faults[fault] += 1
-    if replica.health is health:
+    if replica.health is health or replica.health is Health.DRAINING:
         return False
     replica.health, replica.turned_s, replica.successes = health, now, 0
     if health is Health.HEALTHY:

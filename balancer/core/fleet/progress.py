@@ -62,8 +62,7 @@ class Progress:
     def __init__(self) -> None:
         self.owed: dict[Attempt, None] = {}
         self.recent: deque[FirstToken] = deque(maxlen=RECENT)
-        self.heard_s = self.heard_of_s = float("-inf")
-        self.moved_s: float | None = None
+        self.heard_s = self.heard_of_s = self.moved_s = float("-inf")
         self.counted_s: float | None = None
         self.unanswered_s: float | None = None
         self.working = False  # by the engine's own account
@@ -108,7 +107,7 @@ class Progress:
         )
         now = sample.taken_at
         if state != self._state:
-            if self.working and self.counted_s is not None and self.moved_s is not None:
+            if self.working and self.counted_s is not None:
                 stood_s = min(now - max(self.counted_s, self.moved_s), MOST_STANDSTILL_S)
                 self.slowest_step_s = max(self.slowest_step_s, stood_s)
             self._state, self.moved_s = state, now

@@ -49,6 +49,11 @@ class Ejection:
     trial_limit_s: float
     trial: Attempt | None = None
 
+    @property
+    def gone(self) -> bool:
+        """Whether no doubt is left that what it had is lost."""
+        return self.fault is Fault.REFUSED or self.fault is Fault.DEAD
+
     def half_open(self, now: float) -> bool:
         trial = self.trial
         over = trial is None or trial.ended_at is not None or now - trial.sent_at >= self.trial_limit_s
@@ -106,6 +111,11 @@ class ReplicaState:
         """The longest prompt and answer together that each of its models takes, if it told."""
         lengths = [entry.get("max_model_len") for entry in self.model_entries]
         return min((length for length in lengths if isinstance(length, int)), default=None)
+
+    @property
+    def gone(self) -> bool:
+        """Whether no doubt is left that what it had is lost."""
+        return self.fault is Fault.REFUSED or self.fault is Fault.DEAD
 
     def half_open(self, now: float) -> bool:
         """Whether it is ejected, and may be tried."""

@@ -19,8 +19,8 @@ POLICY = HealthPolicy(
 
 
 def go(state, events, policy=POLICY, now=100.0):
-    """`p`, `f`: a probe passed, failed; `!` a closed port; `+`, `-`: a request answered, failed; `z`, `a`: asleep, awake;
-    `.` a second.
+    """`p`, `f`: a probe passed, failed; `!` a closed port; `+`, `-`: a request answered, failed; `o`: an old one answered;
+    `d`: the engine said that it is dead; `z`, `a`: asleep, awake; `.` a second.
     """
     changes = []
     for event in events:
@@ -31,10 +31,12 @@ def go(state, events, policy=POLICY, now=100.0):
                 changes.append(health.probe_failed(state, policy, "e", now, now))
             case "!":
                 changes.append(health.refused(state, "e", now))
-            case "+":
-                changes.append(health.answered(state, policy, now))
+            case "+" | "o":
+                changes.append(health.answered(state, policy, now, now if event == "+" else now - 60))
             case "-":
                 changes.append(health.request_failed(state, policy, "e", now))
+            case "d":
+                changes.append(health.request_failed(state, policy, "e", now, dead=True))
             case "z" | "a":
                 changes.append(health.slept(state, now, asleep=event == "z"))
             case ".":
@@ -59,8 +61,15 @@ def go(state, events, policy=POLICY, now=100.0):
         (Health.HEALTHY, "--+--", Health.HEALTHY),
         (Health.HEALTHY, "-p-p-p", Health.EJECTED),  # a green probe does not cover for failing answers
         (Health.HEALTHY, "---pppp", Health.EJECTED),
-        (Health.HEALTHY, "---+", Health.EJECTED),  # to what was sent before, perhaps
-        (Health.HEALTHY, "---.....+", Health.HEALTHY),
+        (Health.HEALTHY, "---oo", Health.EJECTED),  # it finishes what it has
+        (Health.HEALTHY, "---+", Health.HEALTHY),
+        (Health.HEALTHY, "---.....oo", Health.EJECTED),
+        (Health.HEALTHY, "d", Health.EJECTED),
+        (Health.HEALTHY, "dpppo", Health.EJECTED),
+        (Health.HEALTHY, "d.....+", Health.HEALTHY),
+        (Health.HEALTHY, "d!pp", Health.HEALTHY),
+        (Health.HEALTHY, "!oo", Health.UNHEALTHY),
+        (Health.HEALTHY, "!++", Health.HEALTHY),
         (Health.HEALTHY, "---fff", Health.UNHEALTHY),
         (Health.HEALTHY, "---fffpp", Health.EJECTED),
         (Health.HEALTHY, "---!pp", Health.HEALTHY),  # another process
@@ -83,7 +92,7 @@ def test_transitions(start, events, end):
     assert state.health is end
 
 
-EVENTS = st.text("pf!+-za.", max_size=40)
+EVENTS = st.text("pf!+o-dza.", max_size=40)
 
 
 @given(st.sampled_from(Health), EVENTS)
@@ -113,7 +122,7 @@ def test_each_ejection_is_twice_as_long_up_to_a_limit_until_it_was_well_for_long
     for _ in range(4):
         terms.append(ejected_for(state, now))
         now = state.ejection.until_s
-        assert health.answered(state, POLICY, now)
+        assert health.answered(state, POLICY, now, now)
     assert terms == [5.0, 10.0, 20.0, 20.0]
     assert ejected_for(state, now + POLICY.max_ejection_s + 1) == 5.0
 
@@ -341,7 +350,7 @@ def test_half_open_lets_one_at_a_time():
     scene = Scene(ejection_s=5.0, max_ejection_s=20.0)
     state = scene.states[0]
     for _ in range(3):
-        scene.decider.failed(state, "e")
+        scene.decider.failed(state, "e", scene.now)
     assert scene.decider.fleet.eligible("m", 4.0) == [scene.states[1]]
     scene.now = 6.0
     assert scene.decider.fleet.eligible("m", 6.0) == scene.states
@@ -360,10 +369,10 @@ def test_one_that_nobody_tries_is_back_and_one_failure_from_being_out():
     scene = Scene(ejection_s=5.0, max_ejection_s=20.0)
     state = scene.states[0]
     for _ in range(3):
-        scene.decider.failed(state, "e")
+        scene.decider.failed(state, "e", scene.now)
     scene.second(26)
     assert state.health is Health.HEALTHY
-    assert scene.decider.failed(state, "e")
+    assert scene.decider.failed(state, "e", scene.now)
     assert state.ejection.until_s == scene.now + 10.0
 
 
@@ -394,17 +403,17 @@ class Lives(RuleBasedStateMachine):
         self.charges.append(self.decider.dispatch(asked, decision, self.now))
 
     @precondition(lambda self: self.charges)
-    @rule(data=st.data(), how=st.sampled_from(["answered", "failed", "refused", "left", "token", "busy"]))
+    @rule(data=st.data(), how=st.sampled_from(["answered", "failed", "refused", "dead", "left", "token"]))
     def end(self, data, how):
         charge = data.draw(st.sampled_from(self.charges))
         if how == "token":
             charge.first_token(self.now)
             return
         self.charges.remove(charge)
-        if how in {"answered", "busy"}:
-            self.decider.answered(charge.replica, sent_at=charge.sent_at)
+        if how == "answered":
+            self.decider.answered(charge.replica, self.now, sent_at=charge.sent_at)
         elif how != "left":
-            self.decider.failed(charge.replica, how, certain=how == "refused")
+            self.decider.failed(charge.replica, how, self.now, refused=how == "refused", dead=how == "dead")
         charge.release(self.now, Usage(1, 1) if how == "answered" else None)
 
     @rule(
@@ -456,7 +465,7 @@ class Lives(RuleBasedStateMachine):
             asked = request()
             decision = self.decider.decide(asked, frozenset(), self.now)
             charge = self.decider.dispatch(asked, decision, self.now)
-            self.decider.answered(charge.replica, sent_at=charge.sent_at)
+            self.decider.answered(charge.replica, self.now, sent_at=charge.sent_at)
             charge.release(self.now, Usage(1, 1))
         assert {state.health for state in self.states} == {Health.HEALTHY}
         assert [state.in_flight for state in self.states] == [0, 0, 0]
@@ -471,5 +480,5 @@ def test_backpressure_and_clients_errors_are_neither(count):
     """They are answers: nothing that says otherwise is ever called for them (lifecycle)."""
     state = replica()
     for _ in range(count):
-        assert not health.answered(state, POLICY, 0.0)
+        assert not health.answered(state, POLICY, 0.0, 0.0)
     assert state.health is Health.HEALTHY

@@ -129,7 +129,7 @@ def test_those_who_wait_are_sent_by_what_the_one_before_has_changed():
     fleet["r0"].in_flight = fleet["r1"].in_flight = 1
     for now in (1.0, 2.0, 3.0):
         decider.line.join(request(), decider.decide(request(), frozenset(), now), now)
-        decider.failed(fleet["r0"], "e")
+        decider.failed(fleet["r0"], "e", now)
     fleet["r0"].in_flight = fleet["r1"].in_flight = 0
     sent = []
     for waiting, decision in decider.line.release(9.0):
