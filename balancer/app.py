@@ -83,9 +83,11 @@ class Balancer:
         key = settings.replica_api_key
         self._authorization = None if key is None else f"Bearer {key.get_secret_value()}"
         self.decider: Decider = make_decider(settings, random.Random().random)
-        self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line)
-        self._pools = self._make_pools()
         self._supervisor = Supervisor()
+        self.metrics = Metrics(
+            self.decider.fleet, settings.policy, self.decider.line, self._supervisor.loops.values()
+        )
+        self._pools = self._make_pools()
         self._probes = ClientSession(
             connector=TCPConnector(limit=0, keepalive_timeout=settings.upstream_keepalive_s),
             cookie_jar=DummyCookieJar(),
@@ -143,19 +145,15 @@ class Balancer:
                 replica,
                 self.decider,
                 self._probes,
+                settings,
                 authorization=self._authorization,
-                health_interval_s=settings.health_interval_s,
-                health_timeout_s=settings.health_timeout_s,
-                metrics_interval_s=settings.metrics_interval_s,
-                metrics_timeout_s=settings.metrics_timeout_s,
-                models_interval_s=settings.models_interval_s,
                 on_failure=self.metrics.observer_failed,
             )
-            self._supervisor.start(f"health of {replica.id}", watch.probe_health)
-            self._supervisor.start(f"models of {replica.id}", watch.read_models)
-            self._supervisor.start(f"metrics of {replica.id}", watch.read_metrics)
-        self._supervisor.start("idle connections", self._sweep)
-        self._supervisor.start("silent replicas", self._watchman.look)
+            self._supervisor.start("health", watch.probe_health, replica.id)
+            self._supervisor.start("models", watch.read_models, replica.id)
+            self._supervisor.start("metrics", watch.read_metrics, replica.id)
+        self._supervisor.start("idle_connections", self._sweep)
+        self._supervisor.start("silent_replicas", self._watchman.look)
 
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""

@@ -1,6 +1,7 @@
 """What the end of an attempt says: of its replica's health, and for the request's record."""
 
 import logging
+from time import monotonic
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.record import Record
@@ -27,27 +28,27 @@ class Verdicts:
         record.token_at = record.token_at or exchange.token_at
         if ended is Ended.ANSWERED:
             record.status = exchange.status
-            self._judge_answer(replica, exchange)
+            self._judge_answer(record, replica, exchange)
             self._read_answer(route, record, replica, exchange)
             return
         if exchange.committed:
             record.status, record.ended_by = exchange.status, "replica"
         if ended is not Ended.STALE and not exchange.backpressure:
-            self._blame(replica, ended, certain=ended is Ended.REFUSED or exchange.aborted)
+            self._blame(replica, ended, refused=ended is Ended.REFUSED, dead=exchange.aborted)
 
-    def _judge_answer(self, replica: ReplicaState, exchange: Exchange) -> None:
+    def _judge_answer(self, record: Record, replica: ReplicaState, exchange: Exchange) -> None:
         """Backpressure and the client's errors say nothing bad."""
         if exchange.backpressure:
             return
         if exchange.retryable:
             dead = exchange.aborted or tells_of_death(exchange.held_body)
-            self._blame(replica, f"answered {exchange.status}", certain=dead)
-        elif self._decider.answered(replica):
+            self._blame(replica, f"answered {exchange.status}", dead=dead)
+        elif self._decider.answered(replica, monotonic(), sent_at=record.sent_at):
             log.info("replica %s is healthy", replica.id)
 
-    def _blame(self, replica: ReplicaState, error: str, *, certain: bool) -> None:
-        if self._decider.failed(replica, error, certain=certain):
-            log.warning("replica %s is unhealthy: %s", replica.id, error)
+    def _blame(self, replica: ReplicaState, error: str, *, refused: bool = False, dead: bool = False) -> None:
+        if self._decider.failed(replica, error, monotonic(), refused=refused, dead=dead):
+            log.warning("replica %s is %s: %s", replica.id, replica.health, error)
 
     def _read_answer(self, route: Route, record: Record, replica: ReplicaState, exchange: Exchange) -> None:
         if exchange.scanner is not None:

@@ -34,7 +34,7 @@ class Watchman:
         heard: dict[ReplicaState, float] = {}
         for exchange, (_, charge) in self._under_way.items():
             replica = charge.replica
-            heard[replica] = max(heard.get(replica, replica.progressed_at), exchange.heard_at)
+            heard[replica] = max(heard.get(replica, replica.progress.moved_s), exchange.heard_at)
         for exchange, (connection, charge) in list(self._under_way.items()):
             replica = charge.replica
             if exchange.congested:

@@ -7,9 +7,10 @@ nobody knows, fold into `other`. Bucket edges are vLLM's own (vllm/v1/metrics/lo
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Protocol
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -82,8 +83,19 @@ class _ReplicaSeries:
     actual_hit_tokens: int = 0
 
 
+class Loop(Protocol):
+    """What is told of a side loop: `kind` says what it does, `subject` for which replica."""
+
+    kind: str
+    subject: str
+    last_success_s: float
+    restarts: int
+
+
 class Metrics(Collector):
-    def __init__(self, fleet: Fleet, policy: str, line: Line) -> None:
+    def __init__(self, fleet: Fleet, policy: str, line: Line, loops: Iterable[Loop] = ()) -> None:
+        """`loops`: those beside the requests."""
+        self._loops = loops
         self._fleet = fleet
         self._policy = policy
         self._line = line
@@ -155,6 +167,8 @@ class Metrics(Collector):
         )
         yield from self._collect_requests()
         yield from self._collect_replicas()
+        yield from self._collect_health()
+        yield from self._collect_loops()
 
     def _collect_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -281,6 +295,51 @@ class Metrics(Collector):
         for key, count in self._observer_failures.items():
             failures.add_metric(key, count)
         yield from (healthy, in_flight, pending, engine, sampled, failures)
+
+    def _collect_health(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "balancer_replica_state", "1 for the state that the replica is in.", labels=("replica", "state")
+        )
+        age = GaugeMetricFamily(
+            "balancer_replica_state_age_seconds", "How long it has been in that state.", labels=("replica",)
+        )
+        faults = CounterMetricFamily(
+            "balancer_replica_faults",
+            "How often the replica was taken out, by reason: probe, refused, dead, errors, no_first_token, stalled.",
+            labels=("replica", "reason"),
+        )
+        panic = GaugeMetricFamily(
+            "balancer_panic",
+            "1 while too few replicas of the model are healthy, so that suspected ones are tried too.",
+            labels=("model_name",),
+        )
+        now = monotonic()
+        for replica in self._fleet:
+            for each in Health:
+                state.add_metric((replica.id, each), replica.health is each)
+            if replica.turned_s is not None:
+                age.add_metric((replica.id,), now - replica.turned_s)
+            for reason, count in replica.faults.items():
+                faults.add_metric((replica.id, reason), count)
+        for model in self._fleet.models():
+            panic.add_metric((model,), self._fleet.panics(model))
+        yield from (state, age, faults, panic)
+
+    def _collect_loops(self) -> Iterator[Metric]:
+        labels = ("loop", "replica")
+        age = GaugeMetricFamily(
+            "balancer_loop_last_success_age_seconds",
+            "How long ago the side loop last ran to its end, or began.",
+            labels=labels,
+        )
+        restarts = CounterMetricFamily(
+            "balancer_loop_restarts", "How often the side loop failed and was begun again.", labels=labels
+        )
+        now = monotonic()
+        for loop in self._loops:
+            age.add_metric((loop.kind, loop.subject), now - loop.last_success_s)
+            restarts.add_metric((loop.kind, loop.subject), loop.restarts)
+        yield from (age, restarts)
 
     def _label(self, model: str | None) -> str:
         """The model, if a replica serves it; a client can't make up labels."""

@@ -33,16 +33,26 @@ from balancer.core.types import ReplicaId
 
 def make_decider(settings: Settings, rng: Rng) -> Decider:
     fleet = Fleet(
-        ReplicaState(
-            id=ReplicaId(replica.name),
-            url=replica.url,
-            models=None if replica.models is None else frozenset(replica.models),
-            declared=replica.models is not None,
-            max_in_flight=replica.max_in_flight or settings.max_in_flight_per_replica,
-        )
-        for replica in settings.replicas
+        (
+            ReplicaState(
+                id=ReplicaId(replica.name),
+                url=replica.url,
+                models=None if replica.models is None else frozenset(replica.models),
+                declared=replica.models is not None,
+                max_in_flight=replica.max_in_flight or settings.max_in_flight_per_replica,
+            )
+            for replica in settings.replicas
+        ),
+        panic_threshold=settings.panic_threshold,
+        warmup_s=settings.warmup_s,
     )
-    health = HealthPolicy(settings.health_failure_threshold, settings.health_success_threshold)
+    health = HealthPolicy(
+        settings.health_failure_threshold,
+        settings.health_success_threshold,
+        settings.ejection_s,
+        settings.max_ejection_s,
+        settings.stall_s,
+    )
     limits = Limits(settings.max_waiting, settings.max_wait_s, settings.overload_status)
     return Decider(fleet, make_policy(settings, rng), health, limits)
 

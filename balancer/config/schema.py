@@ -80,6 +80,7 @@ Bytes = Annotated[int, "bytes", BeforeValidator(_number), Field(gt=0)]
 Count = Annotated[int, "whole number", BeforeValidator(_number), Field(ge=1)]
 Seconds = Annotated[float, "seconds", BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, "seconds", BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, "a share", BeforeValidator(_number), Field(ge=0, le=1, allow_inf_nan=False)]
 Secret = Annotated[SecretStr, "secret", AfterValidator(_secret)]
 File = Annotated[Path, "file path", BeforeValidator(_path)]
 Name = Annotated[str, "text", Field(min_length=1)]
@@ -285,6 +286,10 @@ class Upstream(_Model):
 
 
 class Health(_Model):
+    health_probe: Literal["health", "generate"] = "health"
+    """What a probe asks: `/health`, or for one token. The latter finds engines that hang behind a good `/health` before a
+    request does, for a step of the engine each time."""
+
     health_interval_s: Period = 5
     """Time between two health probes of a replica."""
 
@@ -292,10 +297,26 @@ class Health(_Model):
     """How long a health probe may take."""
 
     health_failure_threshold: Count = 3
-    """Failed probes in a row after which a replica gets no requests."""
+    """Failures in a row after which a replica gets no requests. Probes and requests are counted apart."""
 
     health_success_threshold: Count = 1
-    """Good probes in a row after which it gets requests again."""
+    """Good probes in a row after which it gets requests again, if it was its probe that failed."""
+
+    ejection_s: Period = 5
+    """How long a replica whose answers fail, or whose engine stands still, gets no requests the first time; each further time
+    twice as long. Then it gets one at a time, until it answers one."""
+
+    max_ejection_s: Period = 60
+    """The longest such time."""
+
+    stall_s: Period = 10
+    """How long an engine may have work and show neither a token nor any movement in its metrics."""
+
+    panic_threshold: Share = 0.5
+    """Share of a model's replicas: if fewer are healthy, those that are only suspected are tried too. 0: never."""
+
+    warmup_s: Seconds = 30
+    """How long a replica that is back or new takes until it gets its full share. 0: it gets it at once."""
 
     metrics_interval_s: Period = 1
     """Time between two readings of a replica's `/metrics`."""

@@ -1,13 +1,23 @@
 """The facade of the core: a request in, a decision out, and what the world reports in between."""
 
 from balancer.core.admission import Limits, Line
+from balancer.core.fleet import health as rules
 from balancer.core.fleet.fleet import Fleet
-from balancer.core.fleet.health import HealthPolicy, failed, succeeded
+from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.request.parse import read_form, read_request
 from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Charge, Policy
-from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, RouteKind, Usage
+from balancer.core.types import (
+    Decision,
+    EngineSample,
+    Fault,
+    Health,
+    ReplicaId,
+    RequestView,
+    RouteKind,
+    Usage,
+)
 
 
 class Decider:
@@ -33,14 +43,17 @@ class Decider:
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
-        replicas = self.fleet.eligible(request.model, tried)
+        replicas = self.fleet.eligible(request.model, now, tried)
         return self.line.decide(request, replicas, now, retry=bool(tried))
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
-        charge = Charge(request, self.fleet[decision.replica], decision, self.policy, now)
+        replica = self.fleet[decision.replica]
+        charge = Charge(request, replica, decision, self.policy, now)
         if self.line:
             self.line.sent(charge)
+        if replica.ejection is not None and replica.half_open(now):
+            replica.ejection.trial = charge
         return charge
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
@@ -49,24 +62,84 @@ class Decider:
             self.tokens.learn(charge.request, usage.prompt_tokens)
         charge.release(now, usage, output_events=output_events)
 
-    def answered(self, replica: ReplicaState) -> bool:
-        """Traffic or a probe shows that the replica works. True if its health changed."""
-        return succeeded(replica, self._health)
+    def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
+        """It answered a request, which was sent then. True if its health changed."""
+        before = replica.health
+        return self._turned(replica, before, rules.answered(replica, self._health, now, sent_at), now)
 
-    def failed(self, replica: ReplicaState, error: str, *, certain: bool = False) -> bool:
-        """The replica is at fault; `certain` if its port is closed. True if its health changed."""
-        changed = failed(replica, self._health, error, certain=certain)
-        if changed and certain:
-            self.policy.forgot(replica)  # the process is gone, and its cache with it
+    def failed(
+        self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False
+    ) -> bool:
+        """It failed to answer a request, by its own fault; its port may be `refused`, its engine say that it is `dead`. True if
+        its health changed.
+        """
+        if refused:
+            return self._refused(replica, error, now)
+        gone = replica.gone
+        changed = rules.request_failed(replica, self._health, error, now, dead=dead)
+        if replica.gone and not gone:
+            self.policy.forgot(replica)
         return changed
+
+    def probed(
+        self,
+        replica: ReplicaState,
+        asked_at: float,
+        now: float,
+        *,
+        error: str = "",
+        refused: bool = False,
+        generated: bool = False,
+    ) -> bool:
+        """What a probe says that was sent at `asked_at`: nothing bad, without an `error`; `generated` if a token came of it.
+        True if its health changed.
+        """
+        before = replica.health
+        if refused:
+            return self._refused(replica, error, now)
+        if error:
+            return rules.probe_failed(replica, self._health, error, now, asked_at)
+        if generated:
+            changed = rules.answered(replica, self._health, now, asked_at)
+        else:
+            changed = rules.probe_passed(replica, self._health, now)
+        return self._turned(replica, before, changed, now)
 
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
         """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""
-        before = replica.sample
+        now, known, before = sample.taken_at, replica.sample, replica.health
         restarted = replica.sampled(sample, in_flight_when_asked)
         capacity = sample.kv_capacity_tokens
-        if capacity is not None and (before is None or before.kv_capacity_tokens != capacity):
+        if capacity is not None and (known is None or known.kv_capacity_tokens != capacity):
             self.policy.sized(replica, capacity)
-        if restarted:
+        slept = self._turned(replica, before, rules.slept(replica, now, asleep=sample.asleep), now)
+        if restarted or (slept and sample.asleep):  # every level of sleep discards the KV cache
             self.policy.forgot(replica)
+        if restarted:
+            rules.restarted(replica, now)
+            self.fleet.warms_up(replica, now)
+        self._judge(replica, now)
         return restarted
+
+    def unread(self, replica: ReplicaState, now: float, *, answered: bool) -> None:
+        """The replica's metrics could not be read: it did not answer for them, or not with such a page."""
+        replica.progress.unread(now, answered=answered)
+        self._judge(replica, now)
+
+    def _judge(self, replica: ReplicaState, now: float) -> None:
+        before = replica.health
+        changed = rules.judged(replica, self.fleet.siblings(replica), self._health, now)
+        self._turned(replica, before, changed, now)
+
+    def _refused(self, replica: ReplicaState, error: str, now: float) -> bool:
+        """The process is gone, and its cache with it."""
+        known = replica.fault is Fault.REFUSED
+        changed = rules.refused(replica, error, now)
+        if not known:
+            self.policy.forgot(replica)
+        return changed
+
+    def _turned(self, replica: ReplicaState, before: Health, changed: bool, now: float) -> bool:
+        if changed and replica.health is Health.HEALTHY:
+            self.fleet.warms_up(replica, now, new=before is Health.UNKNOWN)
+        return changed

@@ -44,12 +44,25 @@ class Reads(IntEnum):
 
 
 class Health(StrEnum):
-    """What probes and traffic say of a replica."""
+    """What probes, traffic and the engine's own metrics say of a replica (core/fleet/health.py)."""
 
     UNKNOWN = "unknown"  # not heard of yet: used, but after those that are known to serve
     HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
+    EJECTED = "ejected"  # its answers failed or it stands still, whatever its probe says
+    UNHEALTHY = "unhealthy"  # its probe fails, or its port is closed
+    ASLEEP = "asleep"
     DRAINING = "draining"
+
+
+class Fault(StrEnum):
+    """Why a replica was taken out."""
+
+    PROBE = "probe"  # /health fails, or does not answer
+    REFUSED = "refused"  # its port is closed: no doubt is left
+    DEAD = "dead"  # its engine said that it is dead, or gave up what it had
+    ERRORS = "errors"  # its answers to requests fail
+    NO_FIRST_TOKEN = "no_first_token"  # noqa: S105 - it owes one, while others give theirs
+    STALLED = "stalled"  # its engine stands still while it has work
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ class EngineDriver:
         self._observe = observe
         self._batches: dict[str, Batch] = {}
         self._work = asyncio.Event()
+        self._running = asyncio.Event()
+        self._running.set()
         self._task: asyncio.Task[None] | None = None
 
     @staticmethod
@@ -102,10 +104,20 @@ class EngineDriver:
                 self.engine.abort(request_id, self.now())
         batch.wake()
 
+    def hold(self) -> None:
+        """Begin no further step: what is there, and what comes, waits."""
+        self._running.clear()
+
+    def go_on(self) -> None:
+        self._running.set()
+
     async def _run(self) -> None:
         engine = self.engine
         due = self.now()
         while True:
+            if not self._running.is_set():
+                await self._running.wait()
+                due = self.now()
             duration_s = engine.start_step(self.now())
             if duration_s is None:
                 self._work.clear()

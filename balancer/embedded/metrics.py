@@ -62,6 +62,7 @@ class ReplicaMetrics:
         self._model_label = {"model_name": model}
         self._labels = {"engine": "0", "model_name": model}
         self._last_step_s: float | None = None
+        self.sleep_level: int | None = None  # None: awake
         self.take_gauges()
 
     def take_gauges(self) -> None:
@@ -106,7 +107,8 @@ class ReplicaMetrics:
         yield self._gauge("num_requests_waiting", self.waiting)
         reasons = {"capacity": self.waiting, "deferred": 0}
         yield self._gauge("num_requests_waiting_by_reason", reasons, by="reason")
-        states = {"awake": 1, "weights_offloaded": 0, "discard_all": 0}
+        level = self.sleep_level
+        states = {"awake": level is None, "weights_offloaded": level == 1, "discard_all": level == 2}
         yield self._gauge("engine_sleep_state", states, by="sleep_state")
         yield self._gauge("kv_cache_usage_perc", self.kv_usage)
         yield self._counter("prefix_cache_queries", counters.prefix_cache_queries_tokens)

@@ -10,7 +10,8 @@ class ReplicaOptions:
     """A mistake in here is a ValueError that names the option.
 
     `speed` divides the modelled time; replicas of another `seed` hash their blocks differently. None stands for the
-    profile's own value, and for no limit and no key.
+    profile's own value, and for no limit and no key. `dev_mode` is vLLM's VLLM_SERVER_DEV_MODE: routes that put
+    the engine to sleep, or pause it.
     """
 
     host: str = "127.0.0.1"
@@ -27,6 +28,7 @@ class ReplicaOptions:
     max_num_queued_reqs: int | None = None
     api_key: str | None = None
     seed: int = 0
+    dev_mode: bool = False
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import uvloop
 from aiohttp import web
 
-from balancer.embedded import messages, openai, pooling, responses, speech
+from balancer.embedded import dev, messages, openai, pooling, responses, speech
 from balancer.embedded.metrics import CONTENT_TYPE
 from balancer.embedded.options import ReplicaOptions
 from balancer.embedded.prompts import DetokenizeRequest, TokenizeRequest, encode_prompt, render_chat
@@ -111,6 +111,8 @@ def create_app(options: ReplicaOptions) -> web.Application:
         "/health": health, "/ping": health, "/version": version, "/v1/models": models, "/load": load,
         "/metrics": metrics, "/v1/responses/{id}": responses.retrieve,
     }  # fmt: skip
+    if options.dev_mode:
+        gets |= dev.GETS
     for path, handler in gets.items():
         app.router.add_get(path, handler, allow_head=False)
     posts: dict[str, _Handler] = {
@@ -127,6 +129,8 @@ def create_app(options: ReplicaOptions) -> web.Application:
         "/v1/audio/transcriptions": speech.transcribe,
         **pooling.ROUTES,
     }
+    if options.dev_mode:
+        posts |= dev.POSTS
     for path, handler in posts.items():
         app.router.add_post(path, handler)
     return app

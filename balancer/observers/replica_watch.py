@@ -1,16 +1,21 @@
 """What is asked of a replica beside the requests: its health, the models that it serves, the metrics of its engine.
 
-A page that cannot be read is counted and changes nothing: it never takes a replica out, and never makes it
-look idle. Only the probe of /health does, and a closed port at once.
+A page that cannot be read is counted and changes nothing: it never makes a replica look idle. What takes a replica out is the
+probe, a closed port at once, and an engine that stands still (core/fleet/health.py).
+
+The probe asks /health, or for one token, which also finds an engine that hangs behind a good /health. A replica that is busy
+(429, 503), generates nothing, or is not known with its models yet, is asked for /health after all.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 import msgspec
 from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
 
+from balancer.config.schema import Health as HealthSettings
 from balancer.core.decider import Decider
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health
@@ -29,6 +34,9 @@ class _ModelList(msgspec.Struct):
 
 _models = msgspec.json.Decoder(_ModelList)
 
+_INCONCLUSIVE = frozenset({400, 401, 403, 404, 405, 422, 429, 503})
+"""Of a probe that generates: what says that the request was wrong there, or came at a bad time."""
+
 
 class ReplicaWatch:
     """The three questions for one replica; each method asks once and returns the seconds until it asks again."""
@@ -38,60 +46,95 @@ class ReplicaWatch:
         replica: ReplicaState,
         decider: Decider,
         session: ClientSession,
+        settings: HealthSettings,
         *,
         authorization: str | None,
-        health_interval_s: float,
-        health_timeout_s: float,
-        metrics_interval_s: float,
-        metrics_timeout_s: float,
-        models_interval_s: float,
         on_failure: Callable[[str, str], None],
     ) -> None:
         self._replica = replica
         self._decider = decider
         self._session = session
+        self._settings = settings
         self._headers = {} if authorization is None else {"Authorization": authorization}
-        self._health_interval_s = health_interval_s
-        self._health_timeout_s = health_timeout_s
-        self._metrics_interval_s = metrics_interval_s
-        self._metrics_timeout_s = metrics_timeout_s
-        self._models_interval_s = models_interval_s
         self._on_failure = on_failure
 
     async def probe_health(self) -> float:
-        replica = self._replica
-        refused = False
+        replica, asked_at = self._replica, monotonic()
+        refused = generated = False
+        error = ""
         try:
-            status, _ = await self._get("/health", self._health_timeout_s)
-            error = "" if status == 200 else f"/health answered {status}"
+            generated = self._settings.health_probe == "generate" and await self._one_token()
+            if not generated:
+                status, _ = await self._get("/health", self._settings.health_timeout_s)
+                error = "" if status == 200 else f"/health answered {status}"
         except TimeoutError:
-            error = f"/health did not answer within {self._health_timeout_s:g} s"
+            error = f"the probe was not answered within {self._settings.health_timeout_s:g} s"
         except ClientConnectorError as exc:
-            refused = True
+            refused = isinstance(exc.os_error, ConnectionRefusedError)
             error = f"no connection: {exc.os_error.strerror or exc.os_error}"
         except (ClientError, OSError) as exc:
-            error = f"/health: {exc}"
-        if not error:
-            if self._decider.answered(replica):
-                log.info("replica %s is healthy", replica.id)
-            return self._health_interval_s
-        self._on_failure("health", replica.id)
-        if self._decider.failed(replica, error, certain=refused):
-            log.warning("replica %s is unhealthy: %s", replica.id, error)
+            error = f"the probe failed: {exc}"
+        if error:
+            self._on_failure("health", replica.id)
+        with self._telling():
+            self._decider.probed(
+                replica, asked_at, monotonic(), error=error, refused=refused, generated=generated
+            )
         if replica.health is Health.HEALTHY:
-            return self._health_interval_s
-        return min(UNHEALTHY_INTERVAL_S, self._health_interval_s)
+            return self._settings.health_interval_s
+        return min(UNHEALTHY_INTERVAL_S, self._settings.health_interval_s)
+
+    async def _one_token(self) -> bool:
+        """Whether the engine generated one; False if the replica is better asked otherwise.
+
+        Raises: what the session raises, and ClientError if the replica answered that it failed.
+        """
+        model = self._model()
+        if model is None:
+            return False
+        async with self._session.post(
+            self._replica.url + "/v1/completions",
+            json={"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0},
+            headers=self._headers,
+            timeout=ClientTimeout(total=self._settings.health_timeout_s),
+            allow_redirects=False,
+        ) as answer:
+            await answer.read()
+            if answer.status != 200 and answer.status not in _INCONCLUSIVE:
+                raise ClientError(f"one token: status {answer.status}")
+            return answer.status == 200
+
+    def _model(self) -> str | None:
+        """A model that the replica serves; no adapter, if there is a base model."""
+        entries = self._replica.model_entries
+        names = [str(entry["id"]) for entry in entries if entry.get("parent") is None]
+        return min(names or self._replica.models or (), default=None)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Log what becomes of the replica's health."""
+        replica = self._replica
+        before = replica.health
+        yield
+        if replica.health is before:
+            return
+        if replica.health is Health.HEALTHY or replica.fault is None:
+            log.info("replica %s is %s", replica.id, replica.health)
+        else:
+            log.warning(
+                "replica %s is %s (%s): %s", replica.id, replica.health, replica.fault, replica.last_error
+            )
 
     async def read_models(self) -> float:
         replica = self._replica
         try:
-            status, page = await self._get("/v1/models", self._health_timeout_s)
+            status, page = await self._get("/v1/models", self._settings.health_timeout_s)
             listed = _models.decode(page).data if status == 200 else None
         except (TimeoutError, ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError):
             listed = None
         if listed is None:
             self._on_failure("models", replica.id)
-            return UNHEALTHY_INTERVAL_S if replica.models is None else self._models_interval_s
+            return UNHEALTHY_INTERVAL_S if replica.models is None else self._settings.models_interval_s
         entries = tuple(entry for entry in listed if isinstance(entry.get("id"), str))
         models = frozenset(str(entry["id"]) for entry in entries)
         if replica.declared:
@@ -100,22 +143,27 @@ class ReplicaWatch:
             log.info("replica %s serves %s", replica.id, ", ".join(sorted(models)) or "no model")
             replica.models = models
         replica.model_entries = entries
-        return self._models_interval_s
+        return self._settings.models_interval_s
 
     async def read_metrics(self) -> float:
         replica = self._replica
         in_flight = replica.in_flight
+        answered, page = True, None
         try:
-            status, page = await self._get("/metrics", self._metrics_timeout_s)
-        except (TimeoutError, ClientError, OSError):
-            status, page = 0, b""
-        if status != 200:
+            status, body = await self._get("/metrics", self._settings.metrics_timeout_s)
+            page = body if status == 200 else None
+        except TimeoutError:
+            answered = False
+        except (ClientError, OSError):
+            pass
+        if page is None:
             self._on_failure("metrics", replica.id)
-            return self._metrics_interval_s
-        sample = scan(page, monotonic())
-        if self._decider.sampled(replica, sample, in_flight):
-            log.info("replica %s restarted: its cache is taken for empty", replica.id)
-        return self._metrics_interval_s
+        with self._telling():
+            if page is None:
+                self._decider.unread(replica, monotonic(), answered=answered)
+            elif self._decider.sampled(replica, scan(page, monotonic()), in_flight):
+                log.info("replica %s restarted: its cache is taken for empty", replica.id)
+        return self._settings.metrics_interval_s
 
     async def _get(self, path: str, timeout_s: float) -> tuple[int, bytes]:
         async with self._session.get(

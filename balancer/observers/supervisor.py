@@ -4,6 +4,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
 
 log = logging.getLogger("balancer.observers")
 
@@ -13,16 +15,29 @@ JITTER = 0.1
 MAX_BACKOFF_S = 60.0
 
 
+@dataclass(slots=True)
+class Loop:
+    """One side loop: `kind` says what it does, `subject` for whom, if for somebody. Its beginning counts
+    as a success, so that one that never has any grows old, too.
+    """
+
+    kind: str
+    subject: str
+    last_success_s: float
+    restarts: int = 0
+
+
 class Supervisor:
-    """`last_success` holds, per loop, the event loop's time at which its step last ended well."""
-
     def __init__(self) -> None:
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.last_success: dict[str, float] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.loops: dict[tuple[str, str], Loop] = {}
 
-    def start(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+    def start(self, kind: str, step: Callable[[], Awaitable[float]], subject: str = "") -> None:
         """Run `step` for ever; it returns the seconds until it wants to run again. The first run is at once."""
-        self._tasks[name] = asyncio.create_task(self._loop(name, step), name=name)  # noqa: TID251 - owned here
+        loop = Loop(kind, subject, monotonic())
+        self.loops[kind, subject] = loop
+        name = f"{kind} of {subject}" if subject else kind
+        self._tasks[kind, subject] = asyncio.create_task(self._run(name, loop, step), name=name)  # noqa: TID251 - owned here
 
     async def stop(self) -> None:
         for task in self._tasks.values():
@@ -30,16 +45,17 @@ class Supervisor:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
 
-    async def _loop(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+    async def _run(self, name: str, loop: Loop, step: Callable[[], Awaitable[float]]) -> None:
         failures = 0
         while True:
             try:
                 pause_s = await step()
             except Exception:
                 failures += 1
+                loop.restarts += 1
                 pause_s = min(MAX_BACKOFF_S, 2.0 ** min(failures, 10))
                 log.exception("%s failed, next try in %.0f s", name, pause_s)
             else:
                 failures = 0
-                self.last_success[name] = asyncio.get_running_loop().time()
+                loop.last_success_s = monotonic()
             await asyncio.sleep(pause_s * (1 + JITTER * (2 * random.random() - 1)))

@@ -111,7 +111,7 @@ class Bench:
         self._rng = Random(plan.seed)
         self._decider: Decider = make_decider(settings, self._rng.random)
         for replica in self._decider.fleet:
-            self._decider.answered(replica)
+            self._decider.probed(replica, 0.0, 0.0)
         self._bodies = _bodies(plan.seed)
         self._charges: deque[Charge] = deque()
         self._most_charges = _IN_FLIGHT * replicas

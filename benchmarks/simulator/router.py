@@ -51,9 +51,9 @@ class Router:
         for replica in self._replicas.values():
             state = self.decider.fleet[replica.id]
             if not replica.up:
-                self.decider.failed(state, "refused", certain=True)
+                self.decider.probed(state, now, now, error="refused", refused=True)
                 continue
-            self.decider.answered(state)
+            self.decider.probed(state, now, now)
             sample = _scaled(replica.sample(), self._capacity_factor)
             told = (replica, sample, state.in_flight)
             if self._sample_delay_s and now:
@@ -91,7 +91,7 @@ class Router:
         if replica.submit(request, self):
             return True
         self._ended(request)
-        self.decider.failed(self.decider.fleet[replica.id], "refused", certain=True)
+        self.decider.failed(self.decider.fleet[replica.id], "refused", self._timeline.now, refused=True)
         return False
 
     def _release(self) -> None:
@@ -117,7 +117,7 @@ class Router:
         assert request.decision is not None
         request.charge.first_token(self._timeline.now)
         state = self.decider.fleet[request.decision.replica]
-        self.decider.answered(state)
+        self.decider.answered(state, self._timeline.now, sent_at=request.charge.sent_at)
         self._release()
 
     def answered(self, request: Request) -> None:
@@ -128,7 +128,9 @@ class Router:
     def broken(self, request: Request) -> None:
         assert request.decision is not None
         self._ended(request)
-        self.decider.failed(self.decider.fleet[request.decision.replica], "reset", certain=True)
+        self.decider.failed(
+            self.decider.fleet[request.decision.replica], "reset", self._timeline.now, refused=True
+        )
         if request.view.stream and request.first_token_s is not None:
             self._lose(request, "broken in the middle")
             return

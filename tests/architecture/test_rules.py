@@ -28,6 +28,16 @@ def test_a_file_is_one_room_and_says_which(path):
         assert ast.get_docstring(ast.parse(text)), "a module opens with its law"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_task_is_started_and_forgotten(path):
+    """A group owns its tasks; all others are kept by who started them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            call = ast.unparse(node.value.func)
+            if call.endswith(("create_task", "ensure_future", "run_coroutine_threadsafe")):
+                assert call == "group.create_task", f"line {node.lineno}: {call}"
+
+
 def test_tests_mirror_the_tree():
     own = {
         "architecture",

@@ -86,18 +86,30 @@ def test_a_page_that_tells_nothing_does_not_hide_a_restart(before, after):
 
 def test_a_closed_port_empties_the_index():
     made, state = warmed()
-    assert made.failed(state, "refused", certain=True) is True
+    assert made.failed(state, "refused", 1.0, refused=True) is True
     assert state.health is Health.UNHEALTHY
     assert held(made, KEYS) == {"r0": 0}
+
+
+def test_a_dead_engine_empties_the_index_and_a_green_probe_does_not_bring_it_back():
+    made, state = warmed()
+    assert made.failed(state, "EngineDeadError", 1.0, dead=True) is True
+    assert (state.health, state.gone) == (Health.EJECTED, True)
+    assert held(made, KEYS) == {"r0": 0}
+    assert made.probed(state, 2.0, 2.0) is False
+    made.sampled(state, sample(3.0, process_start_time_s=100.0), 0)
+    assert state.health is Health.EJECTED
+    assert made.sampled(state, sample(4.0, process_start_time_s=200.0), 0) is True
+    assert state.health is Health.HEALTHY
 
 
 def test_a_slow_replica_keeps_its_cache():
     made, state = warmed()
     for _ in range(3):
-        made.failed(state, "slow")
-    assert state.health is Health.UNHEALTHY
+        made.failed(state, "slow", 1.0)
+    assert state.health is Health.EJECTED
     assert held(made, KEYS) == {"r0": 192}
-    assert made.answered(state) is True
+    assert made.answered(state, 2.0, sent_at=1.0) is True
 
 
 def test_the_engines_capacity_bounds_the_index():

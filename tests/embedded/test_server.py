@@ -36,6 +36,38 @@ def test_the_small_routes():
     with_replica(check, served_model_names=("first", "second"), max_model_len=1000)
 
 
+def test_development_routes_are_there_only_when_asked_for():
+    async def guarded(client):
+        for path in ("/sleep", "/wake_up", "/pause", "/resume"):
+            assert await client.post(path) == (404, {"detail": "Not Found"})
+        assert await client.get("/is_sleeping") == (404, {"detail": "Not Found"})
+
+    with_replica(guarded)
+
+
+@pytest.mark.parametrize(("level", "state"), [("1", "weights_offloaded"), ("2", "discard_all")])
+def test_an_engine_that_sleeps_lets_requests_hang_and_says_so(level, state):
+    async def check(client):
+        assert (await client.post("/v1/chat/completions", CHAT))[0] == 200
+        async with client.session.post(f"/sleep?level={level}") as response:
+            assert response.status == 200
+        line = f'vllm:engine_sleep_state{{engine="0",model_name="m",sleep_state="{state}"}}'
+        assert await client.metric(line) == 1
+        assert await client.metric(line.replace(state, "awake")) == 0
+        hanging = asyncio.ensure_future(client.post("/v1/chat/completions", CHAT))
+        done, _ = await asyncio.wait([hanging], timeout=0.1)
+        assert not done
+        async with client.session.post("/wake_up") as response:
+            assert response.status == 200
+        assert await client.get("/is_sleeping") == (200, {"is_sleeping": False})
+        status, answer = await hanging
+        assert status == 200
+        assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+        assert (await client.post("/sleep?level=7"))[0] == 400
+
+    with_replica(check, dev_mode=True)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "param"),
     [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from balancer.core.types import Health
+from balancer.core.types import Fault, Health
 from tests.fakes.balancer import cluster
 from tests.fakes.client import stream
 from tests.fakes.loops import async_test, on_both_loops, until
@@ -307,7 +307,7 @@ async def test_a_replica_that_gives_up_a_plain_answer_is_passed_over():
         assert answer.json()["choices"][0]["finish_reason"] == "stop"
         assert len(set(asked)) == 2
         state = next(state for state in front.fleet if state.id == asked[0])
-        assert state.health is Health.UNHEALTHY or state.consecutive_failures == 0
+        assert (state.health, state.fault) == (Health.EJECTED, Fault.DEAD)
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])

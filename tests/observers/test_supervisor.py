@@ -1,4 +1,5 @@
 import asyncio
+from time import monotonic
 
 from balancer.observers import supervisor
 from balancer.observers.supervisor import Supervisor
@@ -26,22 +27,26 @@ class Steps:
 @async_test
 async def test_a_step_runs_at_once_and_again():
     watched, steps = Supervisor(), Steps(0.0, 0.0, 0.0, 3600.0)
+    began_s = monotonic()
     watched.start("x", steps)
     async with asyncio.timeout(5):
         await steps.done.wait()
     assert steps.runs == 4
     await watched.stop()
-    assert watched.last_success["x"] > 0
+    assert watched.loops["x", ""].last_success_s > began_s
+    assert watched.loops["x", ""].restarts == 0
 
 
 @async_test
 async def test_a_step_that_fails_is_told_and_tried_again(monkeypatch, caplog):
     monkeypatch.setattr(supervisor, "MAX_BACKOFF_S", 0.001)
     watched, steps = Supervisor(), Steps(RuntimeError("one"), RuntimeError("two"), 3600.0)
-    watched.start("models of r0", steps)
+    watched.start("models", steps, "r0")
     async with asyncio.timeout(5):
         await steps.done.wait()
     assert caplog.text.count("models of r0 failed") == 2
+    assert "RuntimeError: one" in caplog.text
+    assert watched.loops["models", "r0"].restarts == 2
     await watched.stop()
 
 
@@ -53,7 +58,9 @@ async def test_one_loop_that_fails_does_not_touch_another(caplog):
     async with asyncio.timeout(5):
         await good.done.wait()
     await watched.stop()
-    assert "bad" not in watched.last_success
+    bad_loop, good_loop = watched.loops.values()
+    assert (bad_loop.restarts, good_loop.restarts) == (1, 0)
+    assert bad_loop.last_success_s < good_loop.last_success_s
 
 
 @async_test

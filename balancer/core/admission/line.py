@@ -14,7 +14,7 @@ A retry waits only where all are at their limit, and then goes before everybody:
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 
 from balancer.core.admission.drain_rate import DrainRate
@@ -144,36 +144,34 @@ class Line:
         refusals, self._refusals = self._refusals, []
         yield from refusals
         yield from self._release_retries(now)
-        open_to: dict[str | None, Sequence[ReplicaState]] = {}
-        for model in [model for model, queue in self._queues.items() if queue]:
+        models = [model for model, queue in self._queues.items() if queue]
+        while models:
+            model = self._first(models)
+            queue = self._queues[model]
             try:
-                open_to[model] = self._fleet.eligible(model)
+                found = self._next(queue, self._fleet.eligible(model, now), now)
             except Refused as refused:
-                for waiting in list(self._queues[model].waiting):
+                for waiting in list(queue.waiting):
                     self.leave(waiting)
                     yield waiting, refused
-        while open_to:
-            model = self._first(open_to)
-            queue = self._queues[model]
-            found = self._next(queue, open_to[model], now)
+                found = None
             if found is not None:
                 queue.rate.sent(now)
                 self.leave(found[0])
                 yield found
             if found is None or not queue:
-                del open_to[model]
+                models.remove(model)
 
-    def _first(self, models: Iterable[str | None]) -> str | None:
+    def _first(self, models: Sequence[str | None]) -> str | None:
         """The model whose first in order goes first: models may share replicas, as LoRA adapters do."""
-        one, *more = models
-        if not more:
-            return one
+        if len(models) == 1:
+            return models[0]
 
         def turn(model: str | None) -> tuple[Turn, float]:
             first = self._queues[model].first()
             return first.turn, first.since
 
-        return min((one, *more), key=turn)
+        return min(models, key=turn)
 
     def _next(
         self, queue: Queue, replicas: Sequence[ReplicaState], now: float
@@ -190,7 +188,7 @@ class Line:
         for waiting in list(self._retries):
             request = waiting.request
             try:
-                free = below_limit(self._fleet.eligible(request.model, waiting.tried))
+                free = below_limit(self._fleet.eligible(request.model, now, waiting.tried))
             except Refused as refused:
                 self.leave(waiting)
                 yield waiting, refused

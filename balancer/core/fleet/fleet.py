@@ -1,15 +1,39 @@
-"""All replicas, by id, in the order of their configuration."""
+"""All replicas, by id, in the order of their configuration, and who of them may get a request.
 
-from collections.abc import Iterable, Iterator
+Panic: where less than `panic_threshold` of a model's replicas are healthy, those that are out on a suspicion get requests
+too, up to the share of the healthy: the balancer may be the one that is wrong, and few must not bear what all did (as Envoy's
+panic threshold has it). Those whose port is closed or whose engine is dead do not, unless nobody else
+is left, and those that sleep or drain never.
+
+Slow start: a replica that is new, back or restarted takes, while it warms up, requests until
+
+    in flight = 1 + share * mean in flight of its siblings          share: from FIRST_SHARE to 1 over `warmup_s`
+
+so it is neither flooded for having the shortest queue nor left idle. Replicas that all begin together don't ramp.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 
 from balancer.core.errors import no_replica, unknown_model
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health, ReplicaId
 
+FIRST_SHARE = 0.1
+
+_OFFERED = frozenset({Health.HEALTHY, Health.EJECTED})
+_COUNTED = frozenset({Health.HEALTHY, Health.EJECTED, Health.UNHEALTHY})
+_SUSPECTED = frozenset({Health.EJECTED, Health.UNHEALTHY})
+_NEVER = frozenset({Health.ASLEEP, Health.DRAINING})
+
 
 class Fleet:
-    def __init__(self, replicas: Iterable[ReplicaState] = ()) -> None:
+    def __init__(
+        self, replicas: Iterable[ReplicaState] = (), *, panic_threshold: float = 0.5, warmup_s: float = 30.0
+    ) -> None:
         self._replicas = {replica.id: replica for replica in replicas}
+        self._panic_threshold = panic_threshold
+        self._warmup_s = warmup_s
+        self._warm_at_s = float("-inf")  # nobody warms up after that
 
     def __repr__(self) -> str:
         return f"<Fleet {', '.join(f'{r.id} {r.health}' for r in self)}>"
@@ -32,13 +56,35 @@ class Fleet:
 
     def can_serve(self) -> bool:
         """Whether a request sent now has a chance."""
-        return any(replica.health is Health.HEALTHY for replica in self)
+        return any(replica.health in _OFFERED for replica in self)
 
-    def eligible(self, model: str | None, tried: frozenset[ReplicaId] = frozenset()) -> list[ReplicaState]:
+    def siblings(self, replica: ReplicaState) -> Iterator[ReplicaState]:
+        """The others that share a model with it."""
+        models = replica.models or ()
+        return (r for r in self if r is not replica and r.models and not r.models.isdisjoint(models))
+
+    def panics(self, model: str | None) -> bool:
+        """Whether too few of the model's replicas are healthy."""
+        return self._panics([replica for replica in self if replica.serves(model)])
+
+    def warms_up(self, replica: ReplicaState, now: float, *, new: bool = False) -> None:
+        """The replica begins cold; one that is first heard of (`new`) only if its siblings have been known for long."""
+        settled_s = now - self._warmup_s
+        if new and not any(
+            r.health is Health.HEALTHY and (r.turned_s is None or r.turned_s <= settled_s)
+            for r in self.siblings(replica)
+        ):
+            return
+        replica.warm_from_s = now
+        self._warm_at_s = now + self._warmup_s
+
+    def eligible(
+        self, model: str | None, now: float, tried: frozenset[ReplicaId] = frozenset()
+    ) -> list[ReplicaState]:
         """The replicas that may get this request, best class first: those known to serve the model, else those whose
-        models are not known yet; of these the healthy, else (rather than refuse) all of them.
+        models are not known yet; of these the healthy, in a panic the doubtful too, else (rather than refuse) whoever is left.
 
-        Raises: Refused, 404 if the model is served nowhere, 503 if whoever serves it is draining or was tried.
+        Raises: Refused, 404 if the model is served nowhere, 503 if whoever serves it sleeps, is draining or was tried.
         """
         best = [
             r
@@ -47,8 +93,11 @@ class Fleet:
             and r.id not in tried
             and (model is None or (r.models is not None and model in r.models))
         ]
-        if best:
-            return best
+        if best and (
+            len(best) == len(self._replicas)
+            or (not tried and all(r.health is Health.HEALTHY for r in self._replicas.values()))
+        ):
+            return best if now >= self._warm_at_s else self._ramped(best, now)
         serving: list[ReplicaState] = []
         unknown: list[ReplicaState] = []
         for replica in self._replicas.values():
@@ -60,11 +109,46 @@ class Fleet:
         found = serving or unknown
         if not found:
             raise unknown_model(model or "", self.models())
-        healthy = [r for r in found if r.health is Health.HEALTHY and r.id not in tried]
-        if healthy:
-            return healthy
-        rest = [r for r in found if r.health is not Health.DRAINING and r.id not in tried]
-        if not rest:
+        left = [r for r in found if r.health not in _NEVER and r.id not in tried]
+        if not left:
             raise no_replica()
+        return self._best(left, now, panic=self._panics(found))
+
+    def _best(self, left: list[ReplicaState], now: float, *, panic: bool) -> list[ReplicaState]:
+        healthy = [r for r in left if r.health is Health.HEALTHY]
+        if healthy:
+            trusted = set(self._ramped(healthy, now))
+            most = sum(r.in_flight for r in healthy) / len(healthy)
+            return [
+                r
+                for r in left
+                if r in trusted or r.half_open(now) or (panic and _doubtful(r) and r.in_flight <= most)
+            ]
         # one not heard of yet is a better guess than one known to be down
-        return [r for r in rest if r.health is Health.UNKNOWN] or rest
+        unknown = [r for r in left if r.health is Health.UNKNOWN]
+        return unknown or [r for r in left if _doubtful(r)] or left
+
+    def _panics(self, found: Sequence[ReplicaState]) -> bool:
+        counted = sum(r.health in _COUNTED for r in found)
+        return sum(r.health is Health.HEALTHY for r in found) < self._panic_threshold * counted
+
+    def _ramped(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
+        """Without those that warm up and have their share."""
+        cold_s = now - self._warmup_s
+        warm = [r for r in healthy if r.warm_from_s is None or r.warm_from_s <= cold_s]
+        if not warm or len(warm) == len(healthy):
+            return healthy
+        mean = sum(r.in_flight for r in warm) / len(warm)
+        kept = []
+        for replica in healthy:
+            since_s = replica.warm_from_s
+            if since_s is not None and since_s > cold_s:
+                share = FIRST_SHARE + (1 - FIRST_SHARE) * (now - since_s) / self._warmup_s
+                if replica.in_flight >= 1 + share * mean:
+                    continue
+            kept.append(replica)
+        return kept
+
+
+def _doubtful(replica: ReplicaState) -> bool:
+    return replica.health in _SUSPECTED and not replica.gone

@@ -1,7 +1,7 @@
 """How long a silent replica is believed to be busy. Never a flat limit on an answer: long prompts and long queues are no fault.
 
     port closed, engine dead   GONE_S
-    unhealthy                  at least DOUBTFUL_S, DOUBTFUL times the TTFT that was predicted
+    out, asleep                at least DOUBTFUL_S, DOUBTFUL times the TTFT that was predicted
     healthy, HTTP head due     HEADLESS_S: vLLM sends the head of a stream before it begins to compute
     healthy                    at least TRUSTED_S, TRUSTED times the TTFT that was predicted; UNSEEN_S where nothing but the end
                                of the answer would show that it works (no stream, and it never told its counters)
@@ -21,13 +21,15 @@ TRUSTED_S = 60.0
 TRUSTED = 10.0
 UNSEEN_S = 600.0
 
+_DOUBTED = frozenset({Health.UNHEALTHY, Health.EJECTED, Health.ASLEEP})
+
 
 def patience_s(replica: ReplicaState, predicted_s: float | None, *, streams: bool, begun: bool) -> float:
     """Seconds without a sign of life after which an attempt there is given up."""
     expected_s = predicted_s or 0.0
     if replica.gone:
         return GONE_S
-    if replica.health is Health.UNHEALTHY:
+    if replica.health in _DOUBTED:
         return max(DOUBTFUL_S, DOUBTFUL * expected_s)
     if streams and not begun:
         return HEADLESS_S

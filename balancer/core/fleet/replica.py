@@ -1,8 +1,10 @@
 """One replica: what it serves, how it is, and what this balancer has in flight on it (counted by charges)."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-from balancer.core.types import EngineSample, Health, ReplicaId
+from balancer.core.fleet.progress import Attempt, Progress
+from balancer.core.types import EngineSample, Fault, Health, ReplicaId
 
 SAMPLE_MAX_AGE_S = 10.0
 """An older reading of a replica's metrics says nothing about its load now."""
@@ -39,8 +41,34 @@ def _fell(before: float | None, after: float | None) -> bool:
     return before is not None and after is not None and after < before
 
 
+@dataclass(slots=True)
+class Ejection:
+    """Out until `until_s`, then half open: one attempt at a time, or another one if the last goes on for longer than that."""
+
+    fault: Fault
+    at_s: float
+    until_s: float
+    trial_limit_s: float
+    trial: Attempt | None = None
+
+    @property
+    @property
+    def gone(self) -> bool:
+        """Whether no doubt is left that what it had is lost."""
+        return self.fault is Fault.REFUSED or self.fault is Fault.DEAD
+
+    def half_open(self, now: float) -> bool:
+        trial = self.trial
+        over = trial is None or trial.ended_at is not None or now - trial.sent_at >= self.trial_limit_s
+        return over and now >= self.until_s
+
+
 @dataclass(slots=True, eq=False)
 class ReplicaState:
+    """`turned_s` is when its health last changed, `warm_from_s` since when it warms up, if it does; `faults` counts what took
+    it out.
+    """
+
     id: ReplicaId
     url: str
     slot: int = -1  # its place in the prefix index
@@ -56,11 +84,19 @@ class ReplicaState:
     crowded: bool = False  # the sample shows it at CROWDED_KV_USAGE, and tells how many wait
     engine: EngineIdentity = field(default_factory=EngineIdentity)
     foreign: float = 0.0
-    progressed_at: float = 0.0  # when an engine counter of tokens was last seen to move
-    gone: bool = False  # its port is closed, or its engine said that it is dead
-    consecutive_failures: int = 0
-    consecutive_successes: int = 0
+    progress: Progress = field(default_factory=Progress)
+    fault: Fault | None = None
+    faults: Counter[Fault] = field(default_factory=Counter)
+    ejection: Ejection | None = None
+    ejections: int = 0
+    probe_failures: int = 0  # in a row, as the next two
+    request_failures: int = 0
+    successes: int = 0
+    failing_since_s: float | None = None
+    turned_s: float | None = None
+    warm_from_s: float | None = None
     last_error: str = ""
+    last_error_at_s: float | None = None
     model_entries: tuple[dict[str, object], ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
@@ -91,6 +127,16 @@ class ReplicaState:
         """Whether its metrics say anything about now."""
         return self.sample is not None and now - self.sample.taken_at <= SAMPLE_MAX_AGE_S
 
+    @property
+    def gone(self) -> bool:
+        """Whether no doubt is left that what it had is lost."""
+        return self.fault is Fault.REFUSED or self.fault is Fault.DEAD
+
+    def half_open(self, now: float) -> bool:
+        """Whether it is ejected, and may be tried."""
+        ejection = self.ejection
+        return self.health is Health.EJECTED and ejection is not None and ejection.half_open(now)
+
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
         return self.in_flight + self.foreign if self.foreign and self.fresh(now) else self.in_flight
@@ -99,12 +145,8 @@ class ReplicaState:
         """Take a reading. What the engine has beyond all that we had in flight while it was read is foreign.
         True if it tells that the engine restarted.
         """
-        before, self.sample = self.sample, sample
-        if before is not None and (before.prompt_tokens, before.generation_tokens) != (
-            sample.prompt_tokens,
-            sample.generation_tokens,
-        ):
-            self.progressed_at = sample.taken_at
+        self.sample = sample
+        self.progress.sampled(sample)
         self.crowded = (
             sample.kv_usage is not None and sample.kv_usage >= CROWDED_KV_USAGE and sample.waiting is not None
         )

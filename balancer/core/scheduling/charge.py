@@ -52,6 +52,7 @@ class Charge:
             self.prefilled()
             replica.in_flight -= 1
             raise
+        replica.progress.sent(self)
 
     def __repr__(self) -> str:
         state = "ended" if self.ended_at is not None else "decoding" if self.first_token_at else "prefilling"
@@ -67,6 +68,7 @@ class Charge:
         if self.ended_at is None and self.first_token_at is None:
             self.first_token_at = now
             self.prefilled()
+            self.replica.progress.first_token(self, now)
             self._policy.first_token(self, now)
 
     def prefilled(self) -> None:
@@ -82,4 +84,5 @@ class Charge:
             self.output_events = output_events
             self.prefilled()
             self.replica.in_flight -= 1
+            self.replica.progress.ended(self, now, answered=usage is not None)
             self._policy.ended(self, now)

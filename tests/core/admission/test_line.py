@@ -4,11 +4,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from balancer.core.admission import Line
+from balancer.core.decider import Decider
 from balancer.core.errors import Refused
 from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.health import HealthPolicy
 from balancer.core.scheduling import Charge
 from balancer.core.types import Health, ReplicaId
-from tests.core.states import replica, request
+from tests.core.states import replica, replicas, request
 from tests.fakes.policies import OneAtATime
 
 MODELS = ("m", "n")
@@ -34,7 +36,7 @@ class Waiters(RuleBasedStateMachine):
         self.now += 1
         asked = request(model=model)
         try:
-            decision = self.policy.choose(asked, self.fleet.eligible(model), self.now)
+            decision = self.policy.choose(asked, self.fleet.eligible(model, self.now), self.now)
         except Refused:
             return
         self.waiting.append(self.line.join(asked, decision, self.now))
@@ -118,3 +120,21 @@ def test_one_model_waits_and_another_does_not():
     ]
     assert [(waiting, decision.replica) for waiting, decision in line.release(1.0)] == [(held[1], "n0")]
     assert len(line) == 1
+
+
+def test_those_who_wait_are_sent_by_what_the_one_before_has_changed():
+    """One on trial gets one of them."""
+    fleet = Fleet(replicas(2))
+    policy = OneAtATime()
+    decider = Decider(fleet, policy, HealthPolicy(ejection_s=5.0))
+    fleet["r0"].in_flight = fleet["r1"].in_flight = 1
+    for now in (1.0, 2.0, 3.0):
+        decider.line.join(request(), decider.decide(request(), frozenset(), now), now)
+        decider.failed(fleet["r0"], "e", now)
+    fleet["r0"].in_flight = fleet["r1"].in_flight = 0
+    sent = []
+    for waiting, decision in decider.line.release(9.0):
+        charge = decider.dispatch(waiting.request, decision, 9.0)
+        charge.replica.in_flight = 0
+        sent.append(decision.replica)
+    assert sorted(sent) == ["r0", "r1", "r1"]

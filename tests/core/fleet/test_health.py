@@ -1,60 +1,484 @@
+"""What takes a replica out, what brings it back, and that no order of events leaves one out for ever while it answers."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from balancer.core.fleet.health import HealthPolicy, failed, succeeded
-from balancer.core.types import Health
-from tests.core.states import replica
+from balancer.core.decider import Decider
+from balancer.core.fleet import health
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.health import SLEEP_MAX_AGE_S, HealthPolicy
+from balancer.core.scheduling import LeastRequests
+from balancer.core.types import Decision, Fault, Health, ReplicaId, RouteKind, Usage
+from tests.core.states import replica, replicas, request, sample
 
-POLICY = HealthPolicy(failure_threshold=3, success_threshold=2)
+POLICY = HealthPolicy(
+    failure_threshold=3, success_threshold=2, ejection_s=5.0, max_ejection_s=20.0, stall_s=10.0
+)
 
 
-def go(state, outcomes, policy=POLICY):
-    """`+` a success, `-` a failure, `!` a certain one; what each returned."""
-    return [
-        succeeded(state, policy) if outcome == "+" else failed(state, policy, "e", certain=outcome == "!")
-        for outcome in outcomes
-    ]
+def go(state, events, policy=POLICY, now=100.0):
+    """`p`, `f`: a probe passed, failed; `!` a closed port; `+`, `-`: a request answered, failed; `o`: an old one answered;
+    `d`: the engine said that it is dead; `z`, `a`: asleep, awake; `.` a second.
+    """
+    changes = []
+    for event in events:
+        match event:
+            case "p":
+                changes.append(health.probe_passed(state, policy, now))
+            case "f":
+                changes.append(health.probe_failed(state, policy, "e", now, now))
+            case "!":
+                changes.append(health.refused(state, "e", now))
+            case "+" | "o":
+                changes.append(health.answered(state, policy, now, now if event == "+" else now - 60))
+            case "-":
+                changes.append(health.request_failed(state, policy, "e", now))
+            case "d":
+                changes.append(health.request_failed(state, policy, "e", now, dead=True))
+            case "z" | "a":
+                changes.append(health.slept(state, now, asleep=event == "z"))
+            case ".":
+                now += 1
+                changes.append(health.judged(state, (), policy, now))
+    return changes
 
 
 @pytest.mark.parametrize(
-    ("start", "outcomes", "end"),
+    ("start", "events", "end"),
     [
-        (Health.UNKNOWN, "+", Health.UNKNOWN),
-        (Health.UNKNOWN, "++", Health.HEALTHY),
-        (Health.UNKNOWN, "---", Health.UNHEALTHY),
+        (Health.UNKNOWN, "p", Health.UNKNOWN),
+        (Health.UNKNOWN, "pp", Health.HEALTHY),
+        (Health.UNKNOWN, "fff", Health.UNHEALTHY),
+        (Health.UNKNOWN, "---", Health.EJECTED),
         (Health.UNKNOWN, "!", Health.UNHEALTHY),
-        (Health.HEALTHY, "--", Health.HEALTHY),
-        (Health.HEALTHY, "---", Health.UNHEALTHY),
-        (Health.HEALTHY, "--+--+--", Health.HEALTHY),
+        (Health.HEALTHY, "ff--", Health.HEALTHY),
+        (Health.HEALTHY, "fff", Health.UNHEALTHY),
+        (Health.HEALTHY, "ffpffpff", Health.HEALTHY),
+        (Health.HEALTHY, "ff+ff", Health.HEALTHY),
+        (Health.HEALTHY, "---", Health.EJECTED),
+        (Health.HEALTHY, "--+--", Health.HEALTHY),
+        (Health.HEALTHY, "-p-p-p", Health.EJECTED),  # a green probe does not cover for failing answers
+        (Health.HEALTHY, "---pppp", Health.EJECTED),
+        (Health.HEALTHY, "---oo", Health.EJECTED),  # it finishes what it has
+        (Health.HEALTHY, "---+", Health.HEALTHY),
+        (Health.HEALTHY, "---.....oo", Health.EJECTED),
+        (Health.HEALTHY, "d", Health.EJECTED),
+        (Health.HEALTHY, "dpppo", Health.EJECTED),
+        (Health.HEALTHY, "d.....+", Health.HEALTHY),
+        (Health.HEALTHY, "d!pp", Health.HEALTHY),
+        (Health.HEALTHY, "!oo", Health.UNHEALTHY),
+        (Health.HEALTHY, "!++", Health.HEALTHY),
+        (Health.HEALTHY, "---fff", Health.UNHEALTHY),
+        (Health.HEALTHY, "---fffpp", Health.EJECTED),
+        (Health.HEALTHY, "---!pp", Health.HEALTHY),  # another process
         (Health.HEALTHY, "!", Health.UNHEALTHY),
-        (Health.UNHEALTHY, "+-+", Health.UNHEALTHY),
-        (Health.UNHEALTHY, "++", Health.HEALTHY),
-        (Health.UNHEALTHY, "++--", Health.HEALTHY),
-        (Health.DRAINING, "++", Health.DRAINING),
-        (Health.DRAINING, "---!", Health.DRAINING),
+        (Health.UNHEALTHY, "pfp", Health.UNHEALTHY),
+        (Health.UNHEALTHY, "pp", Health.HEALTHY),
+        (Health.HEALTHY, "z", Health.ASLEEP),
+        (Health.HEALTHY, "zpp++", Health.ASLEEP),
+        (Health.HEALTHY, "zfff---", Health.ASLEEP),
+        (Health.HEALTHY, "za", Health.HEALTHY),
+        (Health.HEALTHY, "---za", Health.HEALTHY),
+        (Health.HEALTHY, "z!", Health.UNHEALTHY),
+        (Health.DRAINING, "pp++za", Health.DRAINING),
+        (Health.DRAINING, "fff---!", Health.DRAINING),
     ],
 )
-def test_transitions(start, outcomes, end):
+def test_transitions(start, events, end):
     state = replica(health=start)
-    go(state, outcomes)
+    go(state, events)
     assert state.health is end
 
 
-@given(st.sampled_from(Health), st.text("+-!", max_size=30), st.integers(1, 4), st.integers(1, 4))
-def test_a_change_is_told_exactly_when_there_is_one(start, outcomes, failures, successes):
+EVENTS = st.text("pf!+o-dza.", max_size=40)
+
+
+@given(st.sampled_from(Health), EVENTS)
+def test_a_change_is_told_exactly_when_there_is_one_and_has_a_reason(start, events):
     state = replica(health=start)
-    policy = HealthPolicy(failures, successes)
-    for outcome in outcomes:
+    for event in events:
         before = state.health
-        (changed,) = go(state, outcome, policy)
+        (changed,) = go(state, event)
         assert changed == (state.health is not before)
         assert (state.health is Health.DRAINING) == (start is Health.DRAINING)
+        if changed:
+            assert (state.fault is not None) == (state.health in {Health.EJECTED, Health.UNHEALTHY})
+            assert state.health is not Health.EJECTED or state.ejection is not None
+    assert sum(state.faults.values()) >= (state.fault is not None)
 
 
-def test_the_last_error_is_kept_until_it_is_over():
+def ejected_for(state, now):
+    """How long it is out when three more requests fail."""
+    health.request_failed(state, POLICY, "e", now)
+    health.request_failed(state, POLICY, "e", now)
+    health.request_failed(state, POLICY, "e", now)
+    return state.ejection.until_s - now
+
+
+def test_each_ejection_is_twice_as_long_up_to_a_limit_until_it_was_well_for_long():
+    state, now, terms = replica(), 0.0, []
+    for _ in range(4):
+        terms.append(ejected_for(state, now))
+        now = state.ejection.until_s
+        assert health.answered(state, POLICY, now, now)
+    assert terms == [5.0, 10.0, 20.0, 20.0]
+    assert ejected_for(state, now + POLICY.max_ejection_s + 1) == 5.0
+
+
+def test_a_failure_on_trial_ejects_anew_for_longer_and_earlier_ones_do_not():
     state = replica()
-    go(state, "---")
-    assert state.last_error == "e"
-    go(state, "++")
-    assert state.last_error == ""
+    ejected_for(state, 0.0)
+    health.request_failed(state, POLICY, "late", 4.9)
+    assert state.ejection.until_s == 5.0
+    assert not state.half_open(4.9)
+    assert state.half_open(5.0)
+    health.request_failed(state, POLICY, "on trial", 6.0)
+    assert state.ejection.until_s == 16.0
+    assert not state.half_open(6.0)
+
+
+def test_an_answer_to_what_was_sent_before_the_failures_says_nothing_of_now():
+    state = replica()
+    for now in (1.0, 2.0):
+        health.request_failed(state, POLICY, "e", now)
+        health.answered(state, POLICY, now + 0.5, sent_at=0.5)
+    assert health.request_failed(state, POLICY, "e", 3.0)
+    assert not health.answered(state, POLICY, 4.0, sent_at=2.9)
+    assert health.answered(state, POLICY, 4.0, sent_at=3.1)
+
+
+def test_a_probe_that_fails_while_answers_arrive_says_busy():
+    state = replica()
+    for now in (1.0, 2.0, 3.0, 4.0):
+        state.progress.heard_s = now + 0.5
+        assert not health.probe_failed(state, POLICY, "slow", now + 1, asked_at=now)
+    assert state.health is Health.HEALTHY
+
+
+def test_a_sleep_of_which_nothing_is_heard_any_more_is_not_believed_for_ever():
+    state = replica()
+    state.sampled(sample(0.0, asleep=True), 0)
+    health.slept(state, 0.0, asleep=True)
+    assert not health.judged(state, (), POLICY, SLEEP_MAX_AGE_S)
+    assert health.judged(state, (), POLICY, SLEEP_MAX_AGE_S + 1)
+    assert state.health is Health.UNKNOWN
+
+
+def test_the_last_error_and_its_time_are_kept():
+    state = replica()
+    go(state, "---", now=7.0)
+    assert (state.last_error, state.last_error_at_s, state.fault) == ("e", 7.0, Fault.ERRORS)
+    go(state, "....." + "+", now=7.0)
+    assert (state.health, state.fault) == (Health.HEALTHY, None)
+    assert state.faults == {Fault.ERRORS: 1}
+
+
+class Scene:
+    """Two siblings, the requests on them, and their engines' pages, read every second."""
+
+    def __init__(self, **policy):
+        self.states = replicas(2)
+        self.decider = Decider(Fleet(self.states), LeastRequests(), HealthPolicy(**policy))
+        self.pages = [{"generation_tokens": 0.0, "prompt_tokens": 0.0, "running": 0.0} for _ in self.states]
+        self.now = 0.0
+
+    def send(self, number, *, stream=True, predicted_s=None):
+        asked = request()
+        asked.stream = stream
+        decision = Decision(ReplicaId(f"r{number}"), "test", predicted_s=predicted_s)
+        return self.decider.dispatch(asked, decision, self.now)
+
+    def second(self, count=1, *, read=(0, 1), unanswered=()):
+        for _ in range(count):
+            self.now += 1
+            for number in read:
+                if number in unanswered:
+                    self.decider.unread(self.states[number], self.now, answered=False)
+                else:
+                    self.decider.sampled(self.states[number], sample(self.now, **self.pages[number]), 0)
+
+    def serve(self, number, seconds=1):
+        """The sibling answers something each second."""
+        for _ in range(seconds):
+            charge = self.send(number)
+            self.second()
+            charge.first_token(self.now)
+            charge.release(self.now, Usage(10, 2))
+
+    @property
+    def fault(self):
+        return self.states[0].fault
+
+
+def test_an_engine_that_stands_still_while_it_has_work_is_ejected_and_back_when_it_moves():
+    scene = Scene()
+    scene.pages[0]["running"] = 1.0
+    scene.second(10)
+    assert scene.fault is None
+    scene.second(2)
+    assert (scene.states[0].health, scene.fault) == (Health.EJECTED, Fault.STALLED)
+    scene.decider.probed(scene.states[0], scene.now, scene.now)
+    assert scene.states[0].health is Health.EJECTED
+    scene.pages[0]["generation_tokens"] += 1
+    scene.second()
+    assert scene.states[0].health is Health.HEALTHY
+    scene.second(20)  # its steps are slow, it seems
+    assert scene.states[0].health is Health.HEALTHY
+
+
+def test_one_that_froze_before_it_counted_the_request_is_ejected():
+    scene = Scene()
+    scene.second(5)
+    charge = scene.send(0, stream=False)
+    scene.second(9)
+    assert scene.fault is None
+    scene.second(2)
+    assert scene.fault is Fault.STALLED
+    charge.release(scene.now, Usage(1, 1))
+    scene.second()
+    assert scene.states[0].health is Health.HEALTHY
+
+
+@pytest.mark.parametrize("moves", ["generation_tokens", "kv_usage", "prefix_queries_tokens", "preemptions"])
+def test_a_long_prefill_moves(moves):
+    scene = Scene()
+    scene.send(0)
+    for number in range(40):
+        scene.pages[0] |= {moves: 0.001 * number, "running": 1.0}
+        scene.second()
+    assert scene.fault is None
+
+
+def test_a_step_may_be_as_long_as_was_predicted():
+    scene = Scene()
+    scene.pages[0]["running"] = 1.0
+    scene.send(0, predicted_s=8.0)
+    scene.second(22)
+    assert scene.fault is None
+    scene.second(4)
+    assert scene.fault is Fault.STALLED
+
+
+def test_idle_slow_readers_and_pages_that_tell_nothing_are_no_standstill():
+    scene = Scene()
+    scene.send(0).first_token(0.0)  # its client reads slowly; the engine has long been done
+    scene.second(60)
+    assert scene.fault is None
+    scene.pages[0] = {"running": 1.0}
+    scene.second(60)
+    assert scene.fault is None
+
+
+@pytest.mark.parametrize("route", [RouteKind.OTHER, RouteKind.TOKENIZE])
+def test_what_the_engine_never_sees_is_no_work(route):
+    """An idle socket, for one."""
+    scene = Scene()
+    asked = request()
+    asked.route = route
+    scene.decider.dispatch(asked, Decision(ReplicaId("r0"), "test"), 0.0)
+    scene.second(60)
+    assert scene.fault is None
+
+
+def test_one_that_restarted_warms_up():
+    scene = Scene()
+    scene.pages[0]["process_start_time_s"] = 1.0
+    scene.second(2)
+    assert scene.states[0].warm_from_s is None
+    scene.pages[0]["process_start_time_s"] = 100.0
+    scene.second()
+    assert scene.states[0].warm_from_s == scene.now
+
+
+def test_readings_that_fail_now_and_then_are_no_standstill():
+    scene = Scene()
+    scene.pages[0]["running"] = 1.0
+    for _ in range(6):
+        scene.second(8)
+        scene.second(1, unanswered=(0,))
+    assert scene.fault is None
+
+
+def test_a_frozen_process_answers_for_nothing():
+    scene = Scene()
+    scene.second(3)
+    scene.send(0)
+    scene.second(9, unanswered=(0,))
+    assert scene.fault is None
+    scene.second(3, unanswered=(0,))
+    assert scene.fault is Fault.STALLED
+
+
+def test_a_frozen_process_that_owes_nothing_is_the_probes_matter():
+    scene = Scene()
+    scene.second(60, unanswered=(0,))
+    assert scene.fault is None
+
+
+def test_one_that_owes_a_first_token_while_others_give_theirs_is_ejected():
+    scene = Scene()
+    scene.pages[0] = {}  # its metrics tell nothing
+    scene.send(0)
+    scene.serve(1, 29)
+    assert scene.fault is None
+    scene.serve(1, 2)
+    assert scene.fault is Fault.NO_FIRST_TOKEN
+
+
+def test_nobody_is_ejected_when_all_are_slow():
+    scene = Scene()
+    scene.pages[0] = {}
+    scene.send(0)
+    scene.second(60)
+    scene.serve(1, 2)
+    assert scene.fault is None
+
+
+def test_one_that_gives_others_their_tokens_is_not_ejected_for_one():
+    scene = Scene()
+    scene.pages[0] = {}
+    scene.send(0)
+    for _ in range(60):
+        scene.serve(1)
+        scene.serve(0)
+    assert scene.fault is None
+
+
+def test_half_open_lets_one_at_a_time():
+    scene = Scene(ejection_s=5.0, max_ejection_s=20.0)
+    state = scene.states[0]
+    for _ in range(3):
+        scene.decider.failed(state, "e", scene.now)
+    assert scene.decider.fleet.eligible("m", 4.0) == [scene.states[1]]
+    scene.now = 6.0
+    assert scene.decider.fleet.eligible("m", 6.0) == scene.states
+    trial = scene.send(0)
+    assert scene.decider.fleet.eligible("m", 6.0) == [scene.states[1]]
+    trial.release(7.0)  # its client left
+    assert state.half_open(7.0)
+    scene.now = 8.0
+    trial = scene.send(0)
+    trial.first_token(9.0)
+    scene.second(2)
+    assert state.health is Health.HEALTHY
+
+
+def test_one_that_nobody_tries_is_back_and_one_failure_from_being_out():
+    scene = Scene(ejection_s=5.0, max_ejection_s=20.0)
+    state = scene.states[0]
+    for _ in range(3):
+        scene.decider.failed(state, "e", scene.now)
+    scene.second(26)
+    assert state.health is Health.HEALTHY
+    assert scene.decider.failed(state, "e", scene.now)
+    assert state.ejection.until_s == scene.now + 10.0
+
+
+class Lives(RuleBasedStateMachine):
+    """Three replicas of one model under any order of what can happen to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.states = replicas(3)
+        self.decider = Decider(Fleet(self.states), LeastRequests(), HealthPolicy())
+        self.now = 0.0
+        self.charges = []
+        self.tokens = 0.0
+
+    def sample(self, state, **page):
+        self.tokens += 1
+        self.decider.sampled(state, sample(self.now, generation_tokens=self.tokens, **page), 0)
+
+    @rule(seconds=st.floats(0.0, 30.0))
+    def wait(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def send(self):
+        asked = request()
+        asked.stream = True
+        decision = self.decider.decide(asked, frozenset(), self.now)
+        self.charges.append(self.decider.dispatch(asked, decision, self.now))
+
+    @precondition(lambda self: self.charges)
+    @rule(data=st.data(), how=st.sampled_from(["answered", "failed", "refused", "dead", "left", "token"]))
+    def end(self, data, how):
+        charge = data.draw(st.sampled_from(self.charges))
+        if how == "token":
+            charge.first_token(self.now)
+            return
+        self.charges.remove(charge)
+        if how == "answered":
+            self.decider.answered(charge.replica, self.now, sent_at=charge.sent_at)
+        elif how != "left":
+            self.decider.failed(charge.replica, how, self.now, refused=how == "refused", dead=how == "dead")
+        charge.release(self.now, Usage(1, 1) if how == "answered" else None)
+
+    @rule(
+        number=st.integers(0, 2),
+        error=st.sampled_from(["", "e"]),
+        refused=st.booleans(),
+        generated=st.booleans(),
+    )
+    def probe(self, number, error, refused, generated):
+        state = self.states[number]
+        refused = refused and bool(error)
+        self.decider.probed(state, self.now, self.now, error=error, refused=refused, generated=generated)
+
+    @rule(number=st.integers(0, 2), running=st.sampled_from([None, 0.0, 1.0]), same=st.booleans())
+    def read(self, number, running, same):
+        if same:
+            self.tokens -= 1
+        self.sample(self.states[number], running=running)
+
+    @rule(number=st.integers(0, 2), answered=st.booleans())
+    def misread(self, number, answered):
+        self.decider.unread(self.states[number], self.now, answered=answered)
+
+    @invariant()
+    def somebody_is_there(self):
+        eligible = self.decider.fleet.eligible("m", self.now)
+        assert eligible
+        assert len({state.id for state in eligible}) == len(eligible)
+
+    @invariant()
+    def states_are_whole(self):
+        for state in self.states:
+            if state.health is Health.EJECTED:
+                assert state.ejection is not None
+                assert state.fault is state.ejection.fault
+            if state.health is Health.HEALTHY:
+                assert state.ejection is None
+                assert state.fault is None
+
+    def teardown(self):
+        """From here on all work: within a bounded time all are back."""
+        for charge in self.charges:
+            charge.release(self.now)
+        for _ in range(200):
+            self.now += 1
+            for state in self.states:
+                self.decider.probed(state, self.now, self.now)
+                self.sample(state, running=0.0)
+            asked = request()
+            decision = self.decider.decide(asked, frozenset(), self.now)
+            charge = self.decider.dispatch(asked, decision, self.now)
+            self.decider.answered(charge.replica, self.now, sent_at=charge.sent_at)
+            charge.release(self.now, Usage(1, 1))
+        assert {state.health for state in self.states} == {Health.HEALTHY}
+        assert [state.in_flight for state in self.states] == [0, 0, 0]
+        assert not any(state.progress.owed for state in self.states)
+
+
+TestLives = Lives.TestCase
+
+
+@given(st.integers(1, 40))
+def test_backpressure_and_clients_errors_are_neither(count):
+    """They are answers: nothing that says otherwise is ever called for them (lifecycle)."""
+    state = replica()
+    for _ in range(count):
+        assert not health.answered(state, POLICY, 0.0, 0.0)
+    assert state.health is Health.HEALTHY

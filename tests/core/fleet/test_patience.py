@@ -10,7 +10,7 @@ from balancer.core.fleet.patience import (
     UNSEEN_S,
     patience_s,
 )
-from balancer.core.types import EngineSample, Health
+from balancer.core.types import EngineSample, Fault, Health
 from tests.core.states import replica
 
 
@@ -22,9 +22,10 @@ def test_the_surer_its_end_the_shorter():
     state = replica()
     assert patience(state) == TRUSTED_S
     assert patience(state, begun=False) == HEADLESS_S
-    state.health = Health.UNHEALTHY
-    assert patience(state) == DOUBTFUL_S
-    state.gone = True
+    for health in (Health.EJECTED, Health.ASLEEP, Health.UNHEALTHY):
+        state.health = health
+        assert patience(state) == DOUBTFUL_S
+    state.fault = Fault.REFUSED
     assert patience(state) == GONE_S
     assert GONE_S < DOUBTFUL_S < HEADLESS_S < TRUSTED_S < UNSEEN_S
 
