@@ -24,7 +24,8 @@ from balancer.frontend.handler import Handler
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import make_server, server_tls
-from balancer.lifecycle import Lifecycle, LifecycleLimits
+from balancer.job import LifecycleLimits
+from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
 from balancer.observers.replica_watch import ReplicaWatch
 from balancer.observers.supervisor import Supervisor

@@ -10,27 +10,26 @@ Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an er
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
 from balancer.accounting.metrics import Metrics
-from balancer.accounting.record import Record
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused, replicas_failed, shutting_down, too_slow
 from balancer.core.fleet.budget import RetryBudget
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.scheduling import Charge
 from balancer.core.types import Decision, ReplicaId, RequestView
-from balancer.forwarding.client import ClientSide, ClientStalled, Outgoing
-from balancer.forwarding.exchange import Ended, Exchange, Signal
+from balancer.forwarding.client import ClientStalled
+from balancer.forwarding.ended import Ended, Signal
+from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.headers import request_head
 from balancer.forwarding.pool import ConnectionPool
-from balancer.resuming import Broken, Resumable, ResumePolicy
+from balancer.job import Job, LifecycleLimits
+from balancer.resuming import Broken, Resumable
 from balancer.tries import Tries
 from balancer.verdicts import Verdicts
 from balancer.vllm_api.errors import replica_lost, shut_down
-from balancer.vllm_api.routes import Route
 from balancer.waiting_room import Placed, WaitingRoom
 from balancer.watchman import Watchman
 
@@ -39,32 +38,6 @@ log = logging.getLogger("balancer.requests")
 CLIENT_LEFT = 499
 _SHUTDOWN = "shutdown"
 """What a task is cancelled with that is ended by ourselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class LifecycleLimits:
-    max_attempts: int = 3
-    first_byte_timeout_s: float | None = None
-    idle_timeout_s: float | None = None
-    client_stall_timeout_s: float | None = None
-    retry_budget: float = 0.2
-    resume: ResumePolicy = field(default_factory=ResumePolicy)
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request on its way: what is asked, the bytes to send, who asked, and the record that is being written.
-
-    `pinned` is the replica that alone can answer, if there is one; `given` the exchange that last gave the client something.
-    """
-
-    route: Route
-    request: RequestView
-    outgoing: Outgoing
-    client: ClientSide
-    record: Record
-    pinned: ReplicaId | None
-    given: Exchange | None = None
 
 
 class Lifecycle:

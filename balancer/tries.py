@@ -9,7 +9,8 @@ import asyncio
 
 from balancer.core.fleet.budget import RetryBudget
 from balancer.core.types import ReplicaId
-from balancer.forwarding.exchange import Ended, Exchange
+from balancer.forwarding.ended import Ended
+from balancer.forwarding.exchange import Exchange
 
 PAUSE_S = 0.1
 """Before a replica is tried again."""

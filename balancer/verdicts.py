@@ -8,7 +8,8 @@ from balancer.accounting.record import Record
 from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
-from balancer.forwarding.exchange import Ended, Exchange
+from balancer.forwarding.ended import Ended
+from balancer.forwarding.exchange import Exchange
 from balancer.vllm_api.answers import read_answer, tells_of_death
 from balancer.vllm_api.routes import Route
 

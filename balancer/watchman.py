@@ -10,7 +10,8 @@ from balancer.core.fleet.patience import patience_s
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
 from balancer.forwarding.connection import Connection
-from balancer.forwarding.exchange import Ended, Exchange
+from balancer.forwarding.ended import Ended
+from balancer.forwarding.exchange import Exchange
 
 log = logging.getLogger("balancer.requests")
 

@@ -10,7 +10,8 @@ from typing import cast
 
 import httptools
 
-from balancer.forwarding.exchange import Ended, Exchange
+from balancer.forwarding.ended import Ended
+from balancer.forwarding.exchange import Exchange
 
 MAX_HEAD_BYTES = 256 * 1024
 

@@ -15,13 +15,13 @@ is woken only for the end of the answer, or to wait for a client that is slower 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, StrEnum
 from http import HTTPStatus
 from time import monotonic
 
 from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
-from balancer.forwarding.headers import RawHeaders, response_head
+from balancer.forwarding.ended import Ended, Signal
+from balancer.forwarding.headers import is_encoded, phrase, response_head
 from balancer.forwarding.sse import SseScanner
 from balancer.vllm_api.answers import is_aborted
 from balancer.vllm_api.events import split
@@ -35,29 +35,6 @@ _BACKPRESSURE = frozenset({429, 503})
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _TAIL_BYTES = 8
 _BODILESS = frozenset({204, 304})
-
-
-class Ended(StrEnum):
-    """How an attempt ended."""
-
-    ANSWERED = "answered"
-    STALE = "stale"  # a reused connection was closed under the request: nobody's fault
-    REFUSED = "refused"  # no connection to the replica
-    CONNECT_TIMEOUT = "connect_timeout"
-    BROKEN = "broken"  # the connection ended before the answer did
-    GARBLED = "garbled"  # not HTTP
-    SLOW_FIRST_BYTE = "slow_first_byte"
-    SLOW_IDLE = "slow_idle"
-    FAILED = "failed"  # a stream told of a dead engine, or was given up by it
-    LOST = "lost"  # the replica fell silent, and was given up
-    CANCELLED = "cancelled"  # the client has gone
-
-
-class Signal(Enum):
-    """Why the handler was woken."""
-
-    CONGESTED = "congested"
-    ENDED = "ended"
 
 
 @dataclass(slots=True, eq=False)
@@ -231,7 +208,7 @@ class Exchange:
     def on_head(self, status: int) -> None:
         self.status = status
         if not self.reason:
-            self.reason = _phrase(status)
+            self.reason = phrase(status)
         content_type = b""
         chunked = False
         for name, value in self.headers:
@@ -243,7 +220,7 @@ class Exchange:
             elif low == b"transfer-encoding":
                 chunked = value.lower().endswith(b"chunked")
         if content_type.startswith(b"text/event-stream") and status == HTTPStatus.OK:
-            if _is_encoded(self.headers):
+            if is_encoded(self.headers):
                 self._opaque = True
             else:
                 self.scanner = SseScanner()
@@ -415,14 +392,3 @@ class Exchange:
         rest = raw.rstrip(b"\r\n")
         ends = 4 if rest else 4 - (len(self._last) - len(self._last.rstrip(b"\r\n")))
         return raw[: len(rest) + ends]
-
-
-def _is_encoded(headers: RawHeaders) -> bool:
-    return any(n.lower() == b"content-encoding" and v.lower() != b"identity" for n, v in headers)
-
-
-def _phrase(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b""

@@ -3,6 +3,7 @@ once (RFC 9112 section 6.1), everything else passes in its order and spelling.
 """
 
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -74,3 +75,16 @@ def response_head(status: int, reason: bytes, headers: RawHeaders, added: Iterab
     lines.extend(added)
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def is_encoded(headers: RawHeaders) -> bool:
+    """Whether the body is compressed."""
+    return any(n.lower() == b"content-encoding" and v.lower() != b"identity" for n, v in headers)
+
+
+def phrase(status: int) -> bytes:
+    """The reason that belongs to a status, if one does."""
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""

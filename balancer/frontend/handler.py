@@ -29,7 +29,8 @@ from balancer.frontend.claims import Claims
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
-from balancer.lifecycle import Job, Lifecycle
+from balancer.job import Job
+from balancer.lifecycle import Lifecycle
 from balancer.vllm_api.routes import (
     REALTIME_PATH,
     STORED_RESPONSE,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.forwarding.client import HIGH_WATER_BYTES
-from balancer.forwarding.exchange import HOLD_BYTES, Ended, Signal
+from balancer.forwarding.ended import Ended, Signal
+from balancer.forwarding.exchange import HOLD_BYTES
 from tests.fakes.replica import DONE, LAST_CHUNK, ROLE, SSE_HEAD, chunk, event, token
 from tests.fakes.transport import Bench, bytewise, cut, decoded
 

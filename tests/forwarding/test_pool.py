@@ -4,7 +4,8 @@ from typing import cast
 import pytest
 
 from balancer.forwarding.client import ClientSide
-from balancer.forwarding.exchange import Ended, Exchange, Signal
+from balancer.forwarding.ended import Ended, Signal
+from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
 from tests.fakes.loops import async_test, on_both_loops, until
 from tests.fakes.replica import Replica, silent

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.forwarding.exchange import Ended
+from balancer.forwarding.ended import Ended
 from tests.fakes.replica import DONE, LAST_CHUNK, ROLE, SSE_HEAD, chunk, token
 from tests.fakes.transport import Bench, bytewise, cut, decoded
 
