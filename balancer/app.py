@@ -1,4 +1,4 @@
-"""The composition root: builds everything from the settings, starts it, and stops it in order."""
+"""The composition root: builds everything from the settings, changes what can change, and stops it in order."""
 
 import asyncio
 import contextlib
@@ -6,54 +6,61 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from ssl import SSLError
 
 import uvloop
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
+from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
-from balancer.config import Settings, client_keys
-from balancer.config.build import make_decider
-from balancer.core.decider import Decider
+from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
+from balancer.config.build import admission_limits, health_policy, make_decider
 from balancer.core.fleet.pins import ResponsePins
-from balancer.core.types import ReplicaId
-from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
+from balancer.frontend.admin import Admin
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.claims import Claims
 from balancer.frontend.handler import Handler
+from balancer.frontend.listeners import Listeners
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
-from balancer.frontend.server import make_server, server_tls
+from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
-from balancer.observers.replica_watch import ReplicaWatch
 from balancer.observers.supervisor import Supervisor
-from balancer.resuming import ResumePolicy
+from balancer.reload import Reloader
+from balancer.replicas import Changes, Replicas
 from balancer.vllm_api.routes import inference_routes
 
 log = logging.getLogger("balancer")
 
-BACKLOG = 4096
+LINGER_S = 0.5
+"""How long connections stay open once the listener is closed, with or without a request: who has just come is about to ask."""
+
 NOW_S = 0.01
 """aiohttp takes 0 for "no limit"."""
 
+LAST_WORDS_S = 1.0
+"""How long the ends of answers that are broken off may take to reach their clients."""
 
-def run(settings: Settings) -> int:
+
+def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status."""
+    settings = loaded.settings
     configure_logging(settings.log_level, settings.log_format)
     factory = uvloop.new_event_loop if settings.event_loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(loaded))
 
 
-async def _serve(settings: Settings) -> int:
-    async with started(settings) as balancer:
+async def _serve(loaded: Loaded) -> int:
+    async with started(loaded) as balancer:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, balancer.reloader.ask)
         try:
             await balancer.listen()
         except OSError as error:
-            message = error.strerror or error
-            log.error("cannot listen on %s:%d: %s", settings.host, settings.port, message)  # noqa: TRY400 - no defect
+            log.error("cannot listen on %s", error.strerror or error)  # noqa: TRY400 - no defect
             return 1
         # what is there now stays; a proxy makes little garbage in cycles, and much that lives as long as a request
         gc.collect()
@@ -64,10 +71,9 @@ async def _serve(settings: Settings) -> int:
 
 
 @contextlib.asynccontextmanager
-async def started(settings: Settings) -> AsyncIterator["Balancer"]:
+async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
     """A balancer with its side loops running, not listening yet."""
-    balancer = Balancer(settings)
-    balancer.watch()
+    balancer = Balancer(loaded)
     try:
         yield balancer
     finally:
@@ -75,118 +81,98 @@ async def started(settings: Settings) -> AsyncIterator["Balancer"]:
 
 
 class Balancer:
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, loaded: Loaded) -> None:
+        settings = self._settings = loaded.settings
         self._loop = asyncio.get_running_loop()
         self._draining = False
-        self._listeners: list[asyncio.Server] = []
-        self.ports: list[int] = []
-        key = settings.replica_api_key
-        self._authorization = None if key is None else f"Bearer {key.get_secret_value()}"
-        self.decider: Decider = make_decider(settings, random.Random().random)
-        self._supervisor = Supervisor()
-        self.metrics = Metrics(
-            self.decider.fleet, settings.policy, self.decider.line, self._supervisor.loops.values()
+        self._is_draining = lambda: self._draining
+        self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
+        self.decider = make_decider(settings, random.Random().random)
+        supervisor = self._supervisor = Supervisor()
+        loops = supervisor.loops.values()
+        self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
+        self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
+        self._pins = ResponsePins()
+        self._lifecycle = Lifecycle(
+            self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
-        self._pools = self._make_pools()
-        self._probes = ClientSession(
-            connector=TCPConnector(limit=0, keepalive_timeout=settings.upstream_keepalive_s),
-            cookie_jar=DummyCookieJar(),
+        self._own = OwnPages(self.decider, self.metrics, self._is_draining)
+        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration)
+        self._admin = Admin(self.decider, self.replicas, self.reloader)
+        self._server = Server()
+        self._scrapes = web.Server(self._scrape, access_log=None)
+        self._admins = web.Server(self._admin, access_log=None)
+        self.listeners = Listeners()
+        self._prepare(settings)()
+        supervisor.start("configuration", self.reloader.watch)
+        supervisor.start("silent_replicas", self._lifecycle.watchman.look)
+
+    def _prepare(self, settings: Settings) -> Callable[[], Changes]:
+        """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
+        try:
+            keys = client_keys(settings)
+        except (OSError, ValueError) as error:
+            raise ConfigError([Mistake("api_key_file", f"a readable file of keys: {error}")]) from None
+        try:
+            server_tls(settings.ssl_certfile, settings.ssl_keyfile)
+        except (OSError, SSLError) as error:
+            raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
+        return partial(self._apply, settings, ApiKeys(keys))
+
+    def _apply(self, settings: Settings, keys: ApiKeys) -> Changes:
+        """Make the settings hold, all that are not marked AT_START. Here and nowhere else, at the start as later."""
+        before, self._settings = self._settings, settings
+        if (before.log_level, before.log_format) != (settings.log_level, settings.log_format):
+            configure_logging(settings.log_level, settings.log_format)
+        if self._tls is not None and settings.ssl_certfile is not None:
+            self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        admin_key = settings.admin_api_key
+        self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
+        self._server.handler = self._make_handler(settings, keys)
+        self._server.limits = ServerLimits(
+            settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
-        pins = ResponsePins()
-        lifecycle = Lifecycle(
+        self._lifecycle.limit(LifecycleLimits.of(settings))
+        self.decider.health, fleet = health_policy(settings), self.decider.fleet
+        self.decider.line.limits = admission_limits(settings)
+        fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
+        return self.replicas.apply(settings, replica_authorization(settings))
+
+    def _make_handler(self, settings: Settings, keys: ApiKeys) -> Handler:
+        realtime = Realtime(
             self.decider,
-            self._pools,
-            self.metrics,
-            LifecycleLimits(
-                settings.max_attempts,
-                settings.first_byte_timeout_s,
-                settings.idle_timeout_s,
-                settings.client_stall_timeout_s,
-                settings.retry_budget,
-                ResumePolicy(settings.resume, settings.resume_sampled),
-            ),
-            replica_authorization=None if self._authorization is None else self._authorization.encode(),
-            pins=pins,
-        )
-        self._watchman = lifecycle.watchman
-        own = OwnPages(self.decider, self.metrics, lambda: self._draining)
-        self._realtime = Realtime(
-            self.decider,
-            replica_authorization=self._authorization,
+            replica_authorization=replica_authorization(settings),
             connect_timeout_s=settings.connect_timeout_s,
         )
-        handler = Handler(
-            lifecycle,
+        return Handler(
+            self._lifecycle,
             self.decider,
-            pins,
-            own,
-            self._realtime,
+            self._pins,
+            self._own,
+            realtime,
             inference_routes(scale_out=settings.scale_out_routes),
-            ApiKeys(client_keys(settings)),
+            keys,
             Claims(settings.timeout_headers, settings.tenant_header),
             session_headers=settings.session_headers,
             request_id_headers=settings.request_id_headers if settings.access_log else None,
             max_body_bytes=settings.max_body_bytes,
+            is_draining=self._is_draining,
         )
-        self._server = make_server(
-            handler,
-            max_body_bytes=settings.max_body_bytes,
-            max_header_bytes=settings.max_header_bytes,
-            keepalive_timeout_s=settings.client_keepalive_timeout_s,
-        )
-        self._servers: list[web.Server] = [self._server]
-        self._own = own
-
-    def watch(self) -> None:
-        """Start the side loops."""
-        settings = self._settings
-        for replica in self.decider.fleet:
-            watch = ReplicaWatch(
-                replica,
-                self.decider,
-                self._probes,
-                settings,
-                authorization=self._authorization,
-                on_failure=self.metrics.observer_failed,
-            )
-            self._supervisor.start("health", watch.probe_health, replica.id)
-            self._supervisor.start("models", watch.read_models, replica.id)
-            self._supervisor.start("metrics", watch.read_metrics, replica.id)
-        self._supervisor.start("idle_connections", self._sweep)
-        self._supervisor.start("silent_replicas", self._watchman.look)
 
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""
-        settings = self._settings
-        tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
-        listener = await self._loop.create_server(
-            self._server,
-            settings.host,
-            settings.port,
-            ssl=tls,
-            backlog=BACKLOG,
-            reuse_address=True,
-            reuse_port=settings.reuse_port or None,
-        )
-        self._listeners.append(listener)
-        port = _port_of(listener)
-        self.ports.append(port)
-        if settings.prometheus_port is not None:
-            scrape = web.Server(self._scrape, access_log=None)
-            self._servers.append(scrape)
-            self._listeners.append(
-                await self._loop.create_server(scrape, settings.prometheus_host, settings.prometheus_port)
-            )
-            self.ports.append(_port_of(self._listeners[-1]))
-        log.info(
-            "listening on %s://%s:%d, policy %s, %d replicas",
-            "https" if tls else "http",
-            settings.host,
-            port,
-            settings.policy,
-            len(self.decider.fleet),
-        )
+        settings, listeners, shared = self._settings, self.listeners, self._settings.reuse_port
+        host = settings.host
+        port = await listeners.open(self._server, host, settings.port, tls=self._tls, reuse_port=shared)
+        for what, server, own_host, wanted in (
+            ("metrics", self._scrapes, settings.prometheus_host, settings.prometheus_port),
+            ("admin API", self._admins, settings.admin_host, settings.admin_port),
+        ):
+            if wanted is not None:
+                own_port = await listeners.open(server, own_host, wanted, reuse_port=shared)
+                log.info("%s on %s:%d", what, own_host, own_port)
+        at = f"{'https' if self._tls else 'http'}://{host}:{port}"
+        log.info("listening on %s, policy %s, %d replicas", at, settings.policy, len(self.decider.fleet))
 
     async def until_stopped(self) -> None:
         """Until SIGTERM or SIGINT; then drain. A second signal ends the draining."""
@@ -206,52 +192,43 @@ class Balancer:
             hurry.cancel()
 
     async def drain(self) -> None:
-        """Not ready any more; take new requests for a while; then close the port and let the running ones end."""
+        """Not ready any more; take new requests for a while; then close the port, let the running ones end, and end the rest."""
         self._draining = True
-        settings = self._settings
-        log.info("draining: %d requests in flight, %d held", self._in_flight(), len(self.decider.line))
+        settings, decider = self._settings, self.decider
+        log.info("draining: %d requests in flight, %d held", decider.fleet.in_flight, len(decider.line))
         await asyncio.sleep(settings.drain_delay_s)
-        for listener in self._listeners:
-            listener.close()
+        # who watches and operates may do so to the end, unless a successor on the same port is there for that
+        await self.listeners.close(*(() if settings.reuse_port else (self._server,)))
+        await asyncio.sleep(min(LINGER_S, settings.drain_timeout_s))
         self._server.pre_shutdown()
-        await self._server.shutdown(settings.drain_timeout_s)
+        patience = self._loop.call_later(settings.drain_timeout_s, self._end_all)
+        await self._answers_end(settings.drain_timeout_s + LAST_WORDS_S)
+        patience.cancel()
 
     async def close(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        for server in self._servers:
+        """End what is left, visibly, in about a second."""
+        self._draining = True
+        await self.listeners.close()
+        self._server.pre_shutdown()
+        self._end_all()
+        await self._answers_end(LAST_WORDS_S)
+        for server in (self._server, self._scrapes, self._admins):
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
-        await self._probes.close()
-        await self._realtime.close()
-        for pool in self._pools.values():
-            pool.close()
+        await self.replicas.close()
         log.info("stopped")
 
-    def _make_pools(self) -> dict[ReplicaId, ConnectionPool]:
-        settings = self._settings
-        limits = UpstreamLimits(
-            settings.connect_timeout_s,
-            settings.upstream_keepalive_s,
-            settings.first_byte_timeout_s,
-            settings.idle_timeout_s,
-        )
-        return {replica.id: ConnectionPool(replica.url, limits, self._loop) for replica in self.decider.fleet}
+    async def _answers_end(self, within_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._server.shutdown(None)
 
-    def _in_flight(self) -> int:
-        return sum(replica.in_flight for replica in self.decider.fleet)
-
-    async def _sweep(self) -> float:
-        for pool in self._pools.values():
-            pool.sweep()
-        return 1.0
+    def _end_all(self) -> None:
+        ended = self._lifecycle.end_all()
+        if ended:
+            log.warning("%d requests are ended before their answer was whole", ended)
 
     async def _scrape(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/metrics":
             return web.Response(status=404)
         return self._own.metrics(request)
-
-
-def _port_of(listener: asyncio.Server) -> int:
-    name = listener.sockets[0].getsockname()
-    return int(name[1])

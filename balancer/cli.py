@@ -59,7 +59,7 @@ def _serve(context: typer.Context) -> None:
     def serve(loaded: "Loaded") -> int:
         from balancer.app import run  # noqa: PLC0415
 
-        return run(loaded.settings)
+        return run(loaded)
 
     _with_settings(context, serve)
 

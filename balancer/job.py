@@ -1,8 +1,10 @@
 """One request on its way, and the limits that hold for all of them."""
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from balancer.accounting.record import Record
+from balancer.config import Settings, replica_authorization
 from balancer.core.types import ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.exchange import Exchange
@@ -12,12 +14,28 @@ from balancer.vllm_api.routes import Route
 
 @dataclass(frozen=True, slots=True)
 class LifecycleLimits:
+    """`authorization` is what replicas get in the place of the client's own."""
+
     max_attempts: int = 3
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     client_stall_timeout_s: float | None = None
     retry_budget: float = 0.2
     resume: ResumePolicy = field(default_factory=ResumePolicy)
+    authorization: bytes | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        authorization = replica_authorization(settings)
+        return cls(
+            settings.max_attempts,
+            settings.first_byte_timeout_s,
+            settings.idle_timeout_s,
+            settings.client_stall_timeout_s,
+            settings.retry_budget,
+            ResumePolicy(settings.resume, settings.resume_sampled),
+            None if authorization is None else authorization.encode(),
+        )
 
 
 @dataclass(slots=True, eq=False)

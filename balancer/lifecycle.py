@@ -10,6 +10,7 @@ Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an er
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 from time import monotonic
 
@@ -18,8 +19,9 @@ from balancer.core.decider import Decider
 from balancer.core.errors import Refused, replicas_failed, shutting_down, too_slow
 from balancer.core.fleet.budget import RetryBudget
 from balancer.core.fleet.pins import ResponsePins
+from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
-from balancer.core.types import Decision, ReplicaId, RequestView
+from balancer.core.types import Decision, RequestView
 from balancer.forwarding.client import ClientStalled
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
@@ -44,18 +46,15 @@ class Lifecycle:
     def __init__(
         self,
         decider: Decider,
-        pools: dict[ReplicaId, ConnectionPool],
+        pools: Mapping[ReplicaState, ConnectionPool],
         metrics: Metrics,
         limits: LifecycleLimits,
-        *,
-        replica_authorization: bytes | None,
         pins: ResponsePins,
     ) -> None:
         self._decider = decider
         self._pools = pools
         self._metrics = metrics
         self._limits = limits
-        self._authorization = replica_authorization
         self._pins = pins
         self._budget = RetryBudget(limits.retry_budget)
         self._verdicts = Verdicts(decider, metrics, pins)
@@ -63,6 +62,11 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self.room = WaitingRoom(decider)
         self.watchman = Watchman()
+
+    def limit(self, limits: LifecycleLimits) -> None:
+        """Other limits hold, from the next step of every request on."""
+        self._limits = limits
+        self._budget.share = limits.retry_budget
 
     def end_all(self) -> int:
         """End every request that is under way, streams with an error event; how many there were."""
@@ -196,7 +200,7 @@ class Lifecycle:
         client, outgoing, replica = job.client, stream.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
         exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id, stream.leg)
-        pool = self._pools[replica.id]
+        pool = self._pools[replica]
         connection = None if fresh else pool.take()
         if connection is None:
             try:
@@ -214,7 +218,7 @@ class Lifecycle:
             pool.host_header,
             outgoing.headers,
             len(outgoing.body) if outgoing.body or outgoing.method == b"POST" else None,
-            authorization=self._authorization,
+            authorization=self._limits.authorization,
             drop=outgoing.drop,
         )
         try:

@@ -128,7 +128,7 @@ def test_all_mistakes_of_the_command_line_at_once(run, command):
 def test_serve_runs_the_balancer_with_the_settings_and_leaves_with_its_code(run, monkeypatch):
     served = []
     app = types.ModuleType("balancer.app")
-    app.run = lambda settings: served.append(settings) or 3
+    app.run = lambda loaded: served.append(loaded.settings) or 3
     monkeypatch.setitem(sys.modules, "balancer.app", app)
     assert run("serve", "--worker-urls", "http://a", "--api-key", "-k")[0] == 3
     [settings] = served

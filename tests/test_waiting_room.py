@@ -21,7 +21,7 @@ steps = st.one_of(
     st.tuples(st.just("leave"), number),
     st.tuples(st.just("end"), number),
     st.tuples(st.just("turn"), st.sampled_from(list(Health)), st.sampled_from(["r0", "r1"])),
-    st.tuples(st.just("turn"), st.sampled_from([Health.DRAINING, Health.HEALTHY]), st.just("both")),
+    st.tuples(st.just("drain"), st.booleans(), st.sampled_from(["r0", "r1", "both"])),
 )
 happenings = st.lists(st.tuples(steps, st.booleans()), max_size=40)
 """Steps, and whether everybody gets to act on each before the next."""
@@ -69,6 +69,11 @@ class World:
             if which in {state.id, "both"}:
                 state.health = health
 
+    async def drain(self, draining, which):
+        for state in self.decider.fleet:
+            if which in {state.id, "both"}:
+                state.draining = draining
+
     async def breathe(self):
         """Let everybody do what they can do at once."""
         for _ in range(6):
@@ -78,6 +83,7 @@ class World:
 
     async def close(self):
         await self.turn(Health.HEALTHY, "both")
+        await self.drain(False, "both")
         await self.breathe()
         while not all(task.done() for task in self.tasks):
             before = sum(task.done() for task in self.tasks)

@@ -25,10 +25,11 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from balancer import __version__
 from balancer.accounting import admission_metrics
+from balancer.accounting.configuration import ConfigurationSeries
 from balancer.accounting.record import Record
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
-from balancer.core.types import Health
+from balancer.core.types import Health, ReplicaId
 
 _TTFT_EDGES = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
@@ -106,6 +107,7 @@ class Metrics(Collector):
         self._attempts: Counter[tuple[str, str, str]] = Counter()
         self._broken_streams: Counter[str] = Counter()
         self._observer_failures: Counter[tuple[str, str]] = Counter()
+        self.configuration = ConfigurationSeries()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -165,6 +167,7 @@ class Metrics(Collector):
         yield InfoMetricFamily(
             "balancer_build", "Version and policy.", {"version": __version__, "policy": self._policy}
         )
+        yield from self.configuration.collect()
         yield from self._collect_requests()
         yield from self._collect_replicas()
         yield from self._collect_health()
@@ -279,11 +282,27 @@ class Metrics(Collector):
             "Side loops that could not read a replica: health, metrics, models.",
             labels=("observer", "replica"),
         )
+        draining = GaugeMetricFamily(
+            "balancer_replica_draining",
+            "1 while the replica gets no new requests: it drains, or has left.",
+            labels=labels,
+        )
         now = monotonic()
+        sent: Counter[str] = Counter()
+        owed_tokens: Counter[str] = Counter()
+        for replica in (
+            *self._fleet,
+            *self._fleet.leaving,
+        ):  # a successor may have the name of one that is leaving
+            sent[replica.id] += replica.in_flight
+            owed_tokens[replica.id] += replica.pending_tokens
+        for name, count in sent.items():
+            in_flight.add_metric((name,), count)
+            pending.add_metric((name,), owed_tokens[name])
+            known = self._fleet.get(ReplicaId(name))
+            draining.add_metric((name,), known is None or known.draining)
         for replica in self._fleet:
             healthy.add_metric((replica.id,), replica.health is Health.HEALTHY)
-            in_flight.add_metric((replica.id,), replica.in_flight)
-            pending.add_metric((replica.id,), replica.pending_tokens)
             sample = replica.sample
             if sample is not None:
                 sampled.add_metric((replica.id,), now - sample.taken_at)
@@ -294,7 +313,7 @@ class Metrics(Collector):
         yield admission_metrics.stale(self._fleet, now)
         for key, count in self._observer_failures.items():
             failures.add_metric(key, count)
-        yield from (healthy, in_flight, pending, engine, sampled, failures)
+        yield from (healthy, draining, in_flight, pending, engine, sampled, failures)
 
     def _collect_health(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(

@@ -1,8 +1,17 @@
 """Settings: their schema, their sources, and everything that can be wrong with them."""
 
-from balancer.config.keys import client_keys
+from balancer.config.keys import client_keys, replica_authorization
 from balancer.config.load import Loaded, load
 from balancer.config.mistakes import ConfigError, Mistake
 from balancer.config.schema import Replica, Settings
 
-__all__ = ["ConfigError", "Loaded", "Mistake", "Replica", "Settings", "client_keys", "load"]
+__all__ = [
+    "ConfigError",
+    "Loaded",
+    "Mistake",
+    "Replica",
+    "Settings",
+    "client_keys",
+    "load",
+    "replica_authorization",
+]

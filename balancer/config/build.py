@@ -1,6 +1,6 @@
 """Settings to core objects."""
 
-from balancer.config.schema import Settings
+from balancer.config.schema import Replica, Settings
 from balancer.core.admission import Limits
 from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet
@@ -32,29 +32,32 @@ from balancer.core.types import ReplicaId
 
 
 def make_decider(settings: Settings, rng: Rng) -> Decider:
-    fleet = Fleet(
-        (
-            ReplicaState(
-                id=ReplicaId(replica.name),
-                url=replica.url,
-                models=None if replica.models is None else frozenset(replica.models),
-                declared=replica.models is not None,
-                max_in_flight=replica.max_in_flight or settings.max_in_flight_per_replica,
-            )
-            for replica in settings.replicas
-        ),
-        panic_threshold=settings.panic_threshold,
-        warmup_s=settings.warmup_s,
+    """Without replicas: they join."""
+    return Decider(Fleet(), make_policy(settings, rng), health_policy(settings))
+
+
+def make_replica(replica: Replica) -> ReplicaState:
+    return ReplicaState(
+        id=ReplicaId(replica.name),
+        url=replica.url,
+        models=None if replica.models is None else frozenset(replica.models),
+        declared=replica.models is not None,
+        draining=replica.drain,
     )
-    health = HealthPolicy(
+
+
+def health_policy(settings: Settings) -> HealthPolicy:
+    return HealthPolicy(
         settings.health_failure_threshold,
         settings.health_success_threshold,
         settings.ejection_s,
         settings.max_ejection_s,
         settings.stall_s,
     )
-    limits = Limits(settings.max_waiting, settings.max_wait_s, settings.overload_status)
-    return Decider(fleet, make_policy(settings, rng), health, limits)
+
+
+def admission_limits(settings: Settings) -> Limits:
+    return Limits(settings.max_waiting, settings.max_wait_s, settings.overload_status)
 
 
 def make_policy(settings: Settings, rng: Rng) -> Policy:

@@ -1,13 +1,14 @@
-"""The keys that clients may send, from the settings and from the key file. The file is read anew at every call.
+"""The keys that clients may send, from the settings and from the key file, which is read anew at every call; and the replicas'.
 
-Each has a name, which says whose it is: the tenant. In the file it stands before the key, as `name: key`; a colon and a space,
+Each of the clients' has a name, which says whose it is: the tenant. In the file it stands before the key, as `name: key`; a colon and a space,
 since a key may hold colons and equals signs. A key without one is called by a digest, which tells nothing of it.
 """
 
 from hashlib import sha256
 from pathlib import Path
 
-from balancer.config.schema import Settings, is_key
+from balancer.config.kinds import is_key
+from balancer.config.schema import Settings
 
 MAX_NAME_CHARS = 128
 
@@ -21,6 +22,12 @@ def client_keys(settings: Settings) -> dict[str, str]:
     if settings.api_key_file is not None:
         keys.update(keys_in(settings.api_key_file))
     return keys
+
+
+def replica_authorization(settings: Settings) -> str | None:
+    """The header that replicas get; None: whatever the client sent."""
+    key = settings.replica_api_key
+    return None if key is None else f"Bearer {key.get_secret_value()}"
 
 
 def keys_in(path: Path) -> dict[str, str]:

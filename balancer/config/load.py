@@ -4,8 +4,9 @@ Every mistake of every source is found before any is told.
 """
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,14 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`origins` tells for every setting where its value comes from."""
+    """`origins` tells for every setting where its value comes from; `again` reads the same sources anew, of which `file` may
+    have changed.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
+    file: Path | None
+    again: Callable[[], "Loaded"] = field(repr=False, compare=False)  # its arguments may be secrets
 
 
 def load(
@@ -45,10 +50,11 @@ def load(
     """
     findings = Findings(list(mistakes))
     layers = [sources.command_line(flags), sources.environment(environ)]
-    path = environ.get(sources.CONFIG_VARIABLE) if file is None else file
+    named = environ.get(sources.CONFIG_VARIABLE) if file is None else file
+    path = None if named is None else Path(named)
     if path is not None:
         try:
-            layers.append(sources.file(Path(path)))
+            layers.append(sources.file(path))
         except ConfigError as error:
             findings.mistakes += error.mistakes
             # What the file would have said is not known: nothing is missing, nothing contradicts.
@@ -59,7 +65,7 @@ def load(
     if settings is None or findings.mistakes:
         raise ConfigError(findings.mistakes)
     origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, path, partial(load, flags, environ, file))
 
 
 def _validated(given: Mapping[str, Given], findings: Findings) -> Settings | None:

@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 from balancer.config.aliases import ALIASES, PRODUCTION_STACK, STATIC_BACKENDS, STATIC_MODELS, VALUE_ALIASES
 from balancer.config.describe import describe, noun, unwrapped
 from balancer.config.names import flag, variable
-from balancer.config.schema import GROUPS, Replica, Settings
+from balancer.config.schema import AT_START, GROUPS, Replica, Settings
 
 _HEAD = """\
 # Settings
@@ -32,6 +32,9 @@ replicas:
     models: [meta-llama/Llama-3.1-8B-Instruct]
 port: 8080
 ```
+
+What changes in the file holds at once, without a restart (`config_watch_interval_s`, SIGHUP, or the admin API), but for the
+settings marked (restart). A file with a mistake is refused whole.
 
 A URL without a port means 80 (http) or 443 (https). A trailing slash makes no difference. Variables by which
 Kubernetes describes a service called `balancer` (`BALANCER_SERVICE_HOST`, `BALANCER_PORT=tcp://…`) are passed over.
@@ -96,7 +99,7 @@ def _table(fields: dict[str, FieldInfo], *, with_flags: bool) -> str:
             name,
             describe(field.annotation, field.metadata),
             f"`{default}`" if default else "",
-            " ".join((field.description or "").split()),
+            " ".join((field.description or "").split()) + " (restart)" * (AT_START in field.metadata),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

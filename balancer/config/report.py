@@ -1,11 +1,13 @@
-"""The settings that hold, as YAML that says behind each value where it comes from. Secrets are masked."""
+"""The settings that hold, and where each comes from: as YAML to read, or as plain values. Secrets are masked."""
 
+import json
+from hashlib import sha256
 from typing import Any
 
 import yaml
 
 from balancer.config.load import Loaded
-from balancer.config.schema import Replica
+from balancer.config.schema import Replica, Settings
 
 _ORIGIN_COLUMN = 44
 _WIDTH = 10_000  # one setting, one line
@@ -21,6 +23,15 @@ def effective(loaded: Loaded) -> str:
         else:
             lines.append(_line(f"{key}: {_flow(value)}", origin))
     return "\n".join(lines)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    return {key: _plain(getattr(settings, key)) for key in Settings.model_fields}
+
+
+def digest(settings: Settings) -> str:
+    """The same for the same settings, wherever they come from. Secrets don't count."""
+    return sha256(json.dumps(plain(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _line(text: str, origin: str) -> str:

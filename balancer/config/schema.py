@@ -5,87 +5,41 @@ them. Nothing here reads a file, an environment or a clock. An error raised here
 repeats the value: the value may be a secret.
 """
 
+import ipaddress
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from balancer.config.kinds import (
+    Bytes,
+    Count,
+    File,
+    Header,
+    Headers,
+    Name,
+    OverloadStatus,
+    Period,
+    Port,
+    Seconds,
+    Secret,
+    Share,
+    lower,
+    no_is_off,
+    number,
+    one_or_many,
+)
 from balancer.config.urls import ReplicaUrl
 
-_HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2: token
-
-
-def _number(value: Any) -> Any:
-    # `port: yes` is a YAML boolean, and would be taken for port 1.
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors only
-    return value
-
-
-def _header(name: str) -> str:
-    if not name or not all(c.isascii() and (c.isalnum() or c in _HEADER_PUNCTUATION) for c in name):
-        raise ValueError("a header name")
-    return name.lower()
-
-
-def is_key(text: str) -> bool:
-    """Whether it can stand behind `Authorization: Bearer`."""
-    return text.isascii() and text.isprintable() and not any(c.isspace() for c in text) and text != ""
-
-
-def _secret(value: SecretStr) -> SecretStr:
-    if not is_key(value.get_secret_value()):
-        raise ValueError("a key of printable ASCII without spaces, not empty")
-    return value
-
-
-def _path(value: Any) -> Any:
-    if value == "":
-        raise ValueError("a file path")
-    return value
-
-
-def _overload_status(value: int) -> int:
-    if value not in {429, 503}:
-        raise ValueError("429 or 503")
-    return value
-
-
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str | dict) else value
-
-
-def _no_is_off(value: Any) -> Any:
-    # `resume: off` is a YAML boolean.
-    return "off" if value is False else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-# A bare string in an annotation is the noun by which messages and reference call such a value.
-Port = Annotated[int, "port", BeforeValidator(_number), Field(ge=0, le=65535)]
-Bytes = Annotated[int, "bytes", BeforeValidator(_number), Field(gt=0)]
-Count = Annotated[int, "whole number", BeforeValidator(_number), Field(ge=1)]
-Seconds = Annotated[float, "seconds", BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
-Period = Annotated[float, "seconds", BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, "a share", BeforeValidator(_number), Field(ge=0, le=1, allow_inf_nan=False)]
-Secret = Annotated[SecretStr, "secret", AfterValidator(_secret)]
-File = Annotated[Path, "file path", BeforeValidator(_path)]
-Name = Annotated[str, "text", Field(min_length=1)]
-Header = Annotated[str, "header name", AfterValidator(_header)]
-Headers = Annotated[tuple[Header, ...], BeforeValidator(_one_or_many)]
+AT_START = object()
+"""Marks a setting that holds from the start of the process to its end; all others can change while it runs."""
 
 
 class Contradiction(NamedTuple):
@@ -113,11 +67,14 @@ class Replica(_Model):
     name: Name = ""
     """How logs and metrics call it. Default: the URL without its scheme."""
 
-    models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)] | None = None
+    models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(one_or_many)] | None = None
     """The models it serves. Default: ask the replica, at `/v1/models`."""
 
     max_in_flight: Count | None = None
     """Its own `max_in_flight_per_replica`."""
+
+    drain: bool = False
+    """Send it nothing new; what it has in flight ends in its own time. It is still probed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -137,25 +94,25 @@ class Replica(_Model):
 
 class Replicas(_Model):
     replicas: Annotated[
-        tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(_one_or_many)
+        tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(one_or_many)
     ]
-    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models` and `max_in_flight`."""
+    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models`, `max_in_flight` and `drain`."""
 
     replica_api_key: Secret | None = None
     """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
 
 
 class Server(_Model):
-    host: Name = "0.0.0.0"  # noqa: S104 - a load balancer is there to be reached
+    host: Annotated[Name, AT_START] = "0.0.0.0"  # noqa: S104 - a load balancer is there to be reached
     """Address to listen on."""
 
-    port: Port = 8080
+    port: Annotated[Port, AT_START] = 8080
     """Port to listen on; 0 takes a free one, which is printed at the start."""
 
-    ssl_certfile: File | None = None
-    """Certificate chain (PEM), to serve HTTPS."""
+    ssl_certfile: Annotated[File | None, AT_START] = None
+    """Certificate chain (PEM), to serve HTTPS. A reload reads the file anew."""
 
-    ssl_keyfile: File | None = None
+    ssl_keyfile: Annotated[File | None, AT_START] = None
     """Private key (PEM) of `ssl_certfile`."""
 
     max_body_bytes: Bytes = 512 * 1024 * 1024
@@ -171,26 +128,26 @@ class Server(_Model):
     """How long a client may take nothing of an answer that waits for it. It is let go then, and its generation ended;
     until then its replica is read no further than it reads."""
 
-    api_keys: Annotated[tuple[Secret, ...], BeforeValidator(_one_or_many)] = ()
+    api_keys: Annotated[tuple[Secret, ...], BeforeValidator(one_or_many)] = ()
     """Keys of which clients must send one, as `Authorization: Bearer`. Default: no key is asked for."""
 
     api_key_file: File | None = None
     """File with further such keys: one a line, or `name: key`, where the name is the tenant's; empty lines and lines that
     begin with # are skipped."""
 
-    prometheus_port: Port | None = None
+    prometheus_port: Annotated[Port | None, AT_START] = None
     """Serve `/metrics` on a port of its own. Default: on `port`."""
 
-    prometheus_host: Name = "0.0.0.0"  # noqa: S104 - scraped from elsewhere
+    prometheus_host: Annotated[Name, AT_START] = "0.0.0.0"  # noqa: S104 - scraped from elsewhere
     """Address of `prometheus_port`."""
 
     request_id_headers: Headers = ("x-request-id",)
     """Request headers that may carry the request's id; the first one sent is used."""
 
-    event_loop: Literal["uvloop", "asyncio"] = "uvloop"
+    event_loop: Annotated[Literal["uvloop", "asyncio"], AT_START] = "uvloop"
     """Event loop implementation."""
 
-    reuse_port: bool = False
+    reuse_port: Annotated[bool, AT_START] = False
     """Listen with SO_REUSEPORT, so that several balancers share one port."""
 
 
@@ -214,24 +171,24 @@ PolicyName = Literal[
 
 
 class Routing(_Model):
-    policy: PolicyName = "predicted_latency"
+    policy: Annotated[PolicyName, AT_START] = "predicted_latency"
     """How a replica is chosen: balancer/core/scheduling/README.md has a card for each."""
 
     session_headers: Headers = ("x-session-id", "x-session-affinity")
     """Request headers that name the conversation; the first one sent is used."""
 
-    index_max_blocks: Count = 1_000_000
+    index_max_blocks: Annotated[Count, AT_START] = 1_000_000
     """Bound of the prefix index, in blocks."""
 
     max_attempts: Count = 3
     """Attempts that may fail for one request, each on another replica while there is one. Replicas that are too busy are not
     counted: each may say so once, within `retry_budget`."""
 
-    retry_budget: Annotated[float, "share", BeforeValidator(_number), Field(ge=0, le=1)] = 0.2
+    retry_budget: Annotated[float, "share", BeforeValidator(number), Field(ge=0, le=1)] = 0.2
     """Share of the requests of the last seconds that may be tried again after a replica was too busy or too slow (and
     10 more), so that overload is not amplified. What a dead replica had is taken over in any case."""
 
-    resume: Annotated[Literal["off", "text", "exact"], BeforeValidator(_no_is_off)] = "text"
+    resume: Annotated[Literal["off", "text", "exact"], BeforeValidator(no_is_off)] = "text"
     """How a chat or completions stream goes on when its replica dies after tokens were delivered. `text`: from the delivered
     text; nothing is added to any request. `exact`: from token ids, so that a greedy answer is what it would have been;
     `return_token_ids` is added to greedy streams, and what it brings is taken out again. `off`: the stream ends with an
@@ -246,7 +203,7 @@ class Routing(_Model):
 
 
 class Admission(_Model):
-    max_waiting: Annotated[int, "whole number", BeforeValidator(_number), Field(ge=0)] = 1000
+    max_waiting: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0)] = 1000
     """Requests that may wait in the balancer, for each model; a further one is refused at once. 0: none waits, and only
     `max_in_flight_per_replica` is a reason to refuse."""
 
@@ -257,9 +214,7 @@ class Admission(_Model):
     """Most requests that this balancer has on one replica. Default: no limit but what the replica's own metrics and speed
     tell."""
 
-    overload_status: Annotated[int, "status", BeforeValidator(_number), AfterValidator(_overload_status)] = (
-        503
-    )
+    overload_status: OverloadStatus = 503
     """Status of a refusal for overload: 503 or 429."""
 
     timeout_headers: Headers = ("x-request-timeout",)
@@ -338,10 +293,25 @@ class Shutdown(_Model):
     Kubernetes kills after `terminationGracePeriodSeconds` (30 by default): give it more than both together."""
 
 
+class Operation(_Model):
+    config_watch_interval_s: Seconds = 5
+    """How often the configuration file, `api_key_file` and the certificate are looked at for changes, which then hold without
+    a restart; 0: only when SIGHUP or the admin API asks."""
+
+    admin_port: Annotated[Port | None, AT_START] = None
+    """Serve the admin API on this port. Default: there is none."""
+
+    admin_host: Annotated[Name, AT_START] = "127.0.0.1"
+    """Address of `admin_port`."""
+
+    admin_api_key: Secret | None = None
+    """Key that the admin API asks for, as `Authorization: Bearer`. It must be set unless `admin_host` is a loopback address."""
+
+
 class Logging(_Model):
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
-    ] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)] = (
+        "info"
+    )
     """Least severe level that is logged."""
 
     log_format: Literal["console", "json"] = "console"
@@ -351,7 +321,7 @@ class Logging(_Model):
     """Log one line for every request."""
 
 
-class Settings(Logging, Shutdown, Health, Upstream, Admission, Routing, Server, Replicas):
+class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Routing, Server, Replicas):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")
@@ -372,6 +342,7 @@ class Settings(Logging, Shutdown, Health, Upstream, Admission, Routing, Server, 
             yield Contradiction(
                 ("prometheus_port",), f"another port than `port`, which is {self.port}", involved
             )
+        yield from self._admin_contradictions()
         urls: dict[str, int] = {}
         names: dict[str, int] = {}
         for index, replica in enumerate(self.replicas):
@@ -386,5 +357,32 @@ class Settings(Logging, Shutdown, Health, Upstream, Admission, Routing, Server, 
                     ("replicas", index, "name"), f"another name than that of replicas[{same_name}]"
                 )
 
+    def _admin_contradictions(self) -> Iterator[Contradiction]:
+        if self.admin_port is None:
+            return
+        for other in ("port", "prometheus_port"):
+            if self.admin_port == getattr(self, other) != 0:
+                yield Contradiction(
+                    ("admin_port",),
+                    f"another port than `{other}`, which is {self.admin_port}",
+                    frozenset({"admin_port", other}),
+                )
+        if self.admin_api_key is None and not _is_loopback(self.admin_host):
+            yield Contradiction(
+                ("admin_api_key",),
+                "a key, since admin_host is not a loopback address",
+                frozenset({"admin_port", "admin_host", "admin_api_key"}),
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+HELD = tuple(key for key, field in Settings.model_fields.items() if AT_START in field.metadata)
+"""What only a restart changes."""
 
 GROUPS: tuple[type[BaseModel], ...] = tuple(reversed(Settings.__bases__))

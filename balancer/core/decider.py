@@ -28,9 +28,27 @@ class Decider:
         self.policy = policy
         self.line = Line(fleet, policy, limits)
         self.tokens = TokenEstimator()
-        self._health = health
+        self.health = health
         for replica in fleet:
             policy.joined(replica)
+
+    def join(self, replica: ReplicaState) -> None:
+        """A replica is new: requests may go there from now on."""
+        self.fleet.join(replica)
+        self.policy.joined(replica)
+
+    def leave(self, replica: ReplicaState) -> None:
+        """A replica goes: no decision names it any more. What it has in flight ends in its own time, and then
+        `fleet.settle` tells.
+        """
+        self.fleet.leave(replica)
+        self.policy.left(replica)
+
+    def drain(self, replica: ReplicaState, *, draining: bool, now: float) -> None:
+        """Ask it nothing new, or do again: it begins cold then."""
+        replica.draining = draining
+        if not draining:
+            self.fleet.warms_up(replica, now)
 
     def understand(self, route: RouteKind, body: bytes, form: str | None) -> RequestView:
         """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
@@ -65,7 +83,7 @@ class Decider:
     def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
         """It answered a request, which was sent then. True if its health changed."""
         before = replica.health
-        return self._turned(replica, before, rules.answered(replica, self._health, now, sent_at), now)
+        return self._turned(replica, before, rules.answered(replica, self.health, now, sent_at), now)
 
     def failed(
         self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False
@@ -76,9 +94,9 @@ class Decider:
         if refused:
             return self._refused(replica, error, now)
         gone = replica.gone
-        changed = rules.request_failed(replica, self._health, error, now, dead=dead)
+        changed = rules.request_failed(replica, self.health, error, now, dead=dead)
         if replica.gone and not gone:
-            self.policy.forgot(replica)
+            self._forget(replica)
         return changed
 
     def probed(
@@ -98,11 +116,11 @@ class Decider:
         if refused:
             return self._refused(replica, error, now)
         if error:
-            return rules.probe_failed(replica, self._health, error, now, asked_at)
+            return rules.probe_failed(replica, self.health, error, now, asked_at)
         if generated:
-            changed = rules.answered(replica, self._health, now, asked_at)
+            changed = rules.answered(replica, self.health, now, asked_at)
         else:
-            changed = rules.probe_passed(replica, self._health, now)
+            changed = rules.probe_passed(replica, self.health, now)
         return self._turned(replica, before, changed, now)
 
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
@@ -110,11 +128,12 @@ class Decider:
         now, known, before = sample.taken_at, replica.sample, replica.health
         restarted = replica.sampled(sample, in_flight_when_asked)
         capacity = sample.kv_capacity_tokens
-        if capacity is not None and (known is None or known.kv_capacity_tokens != capacity):
+        resized = known is None or known.kv_capacity_tokens != capacity
+        if capacity is not None and resized and replica in self.fleet:
             self.policy.sized(replica, capacity)
         slept = self._turned(replica, before, rules.slept(replica, now, asleep=sample.asleep), now)
         if restarted or (slept and sample.asleep):  # every level of sleep discards the KV cache
-            self.policy.forgot(replica)
+            self._forget(replica)
         if restarted:
             rules.restarted(replica, now)
             self.fleet.warms_up(replica, now)
@@ -128,7 +147,7 @@ class Decider:
 
     def _judge(self, replica: ReplicaState, now: float) -> None:
         before = replica.health
-        changed = rules.judged(replica, self.fleet.siblings(replica), self._health, now)
+        changed = rules.judged(replica, self.fleet.siblings(replica), self.health, now)
         self._turned(replica, before, changed, now)
 
     def _refused(self, replica: ReplicaState, error: str, now: float) -> bool:
@@ -136,10 +155,15 @@ class Decider:
         known = replica.fault is Fault.REFUSED
         changed = rules.refused(replica, error, now)
         if not known:
-            self.policy.forgot(replica)
+            self._forget(replica)
         return changed
 
     def _turned(self, replica: ReplicaState, before: Health, changed: bool, now: float) -> bool:
         if changed and replica.health is Health.HEALTHY:
             self.fleet.warms_up(replica, now, new=before is Health.UNKNOWN)
         return changed
+
+    def _forget(self, replica: ReplicaState) -> None:
+        """Its cache is empty. The policy knows no more of one that is leaving."""
+        if replica in self.fleet:
+            self.policy.forgot(replica)

@@ -166,6 +166,20 @@ def internal_error() -> Refused:
     return Refused(500, "The balancer failed.", blame=Blame.BALANCER, type="InternalServerError")
 
 
+def unknown_replica(name: str) -> Refused:
+    return Refused(
+        404,
+        f"There is no replica `{name[:200]}`.",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="name",
+    )
+
+
+def bad_configuration(message: str) -> Refused:
+    return Refused(422, message, blame=Blame.CLIENT, type="UnprocessableEntityError", param="config")
+
+
 def bad_request(message: str) -> Refused:
     return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError")
 

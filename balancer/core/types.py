@@ -51,7 +51,6 @@ class Health(StrEnum):
     EJECTED = "ejected"  # its answers failed or it stands still, whatever its probe says
     UNHEALTHY = "unhealthy"  # its probe fails, or its port is closed
     ASLEEP = "asleep"
-    DRAINING = "draining"
 
 
 class Fault(StrEnum):

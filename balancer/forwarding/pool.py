@@ -33,7 +33,7 @@ class ConnectionPool:
         self._host = parts.hostname
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
-        self._limits = limits
+        self.limits = limits
         self._loop = loop
         self._idle: deque[Connection] = deque()
         self._closed = False
@@ -43,7 +43,7 @@ class ConnectionPool:
 
     def take(self) -> Connection | None:
         """An idle connection, or None."""
-        oldest_allowed = self._loop.time() - self._limits.keepalive_s
+        oldest_allowed = self._loop.time() - self.limits.keepalive_s
         while self._idle:
             connection = self._idle.pop()
             if connection.closed or connection.transport.is_closing():
@@ -58,17 +58,17 @@ class ConnectionPool:
 
         Raises: TimeoutError; OSError when refused, unreachable or unknown.
         """
-        async with asyncio.timeout(self._limits.connect_timeout_s):
+        async with asyncio.timeout(self.limits.connect_timeout_s):
             _, connection = await self._loop.create_connection(
                 lambda: Connection(self._loop, self._on_idle), self._host, self._port, ssl=self._tls
             )
-        connection.first_byte_timeout_s = self._limits.first_byte_timeout_s
-        connection.idle_timeout_s = self._limits.idle_timeout_s
+        connection.first_byte_timeout_s = self.limits.first_byte_timeout_s
+        connection.idle_timeout_s = self.limits.idle_timeout_s
         return connection
 
     def sweep(self) -> None:
         """Close what has been idle for too long."""
-        oldest_allowed = self._loop.time() - self._limits.keepalive_s
+        oldest_allowed = self._loop.time() - self.limits.keepalive_s
         while self._idle and (self._idle[0].closed or self._idle[0].idle_since < oldest_allowed):
             self._idle.popleft().abort()
 

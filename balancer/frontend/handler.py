@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from urllib.parse import unquote
 
@@ -62,6 +62,7 @@ class Handler:
         session_headers: Sequence[str],
         request_id_headers: Sequence[str] | None,
         max_body_bytes: int,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._lifecycle = lifecycle
         self._decider = decider
@@ -75,6 +76,7 @@ class Handler:
         self._session_headers = session_headers
         self._request_id_headers = request_id_headers  # None: no access log is written
         self._max_body_bytes = max_body_bytes
+        self._is_draining = is_draining
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
@@ -82,17 +84,21 @@ class Handler:
         if not target.startswith("/"):
             target = request.rel_url.raw_path_qs
         path = target.partition("?")[0]
+        response: web.StreamResponse
         try:
-            return await self._answer(request, path, target)
+            response = await self._answer(request, path, target)
         except Refused as refused:
-            return refusal(refused, dialect_of(path))
+            response = refusal(refused, dialect_of(path))
         except web.HTTPRequestEntityTooLarge:
-            return refusal(body_too_large(self._max_body_bytes), dialect_of(path))
+            response = refusal(body_too_large(self._max_body_bytes), dialect_of(path))
         except web.RequestPayloadError as error:
-            return refusal(bad_request(f"The request body could not be read: {error}"), dialect_of(path))
+            response = refusal(bad_request(f"The request body could not be read: {error}"), dialect_of(path))
         except Exception:
             log.exception("a defect of the balancer, at %s %s", request.method, path)
-            return refusal(internal_error(), dialect_of(path))
+            response = refusal(internal_error(), dialect_of(path))
+        if self._is_draining():
+            response.force_close()  # the client's next request is another balancer's
+        return response
 
     async def _answer(self, request: web.BaseRequest, path: str, target: str) -> web.StreamResponse:
         method = request.method
@@ -190,7 +196,7 @@ class Handler:
             transport,
             request.writer.drain,
             http11=request.version >= (1, 1),
-            keep_alive=request.keep_alive,
+            keep_alive=request.keep_alive and not self._is_draining(),
         )
         record = Record(route.path, now)
         job = Job(route, view, outgoing, client, record, pinned)

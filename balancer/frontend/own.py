@@ -48,8 +48,7 @@ class OwnPages:
 
     def load(self, request: web.BaseRequest) -> web.Response:
         """Requests being served or held, in the shape of vLLM's page."""
-        in_flight = sum(replica.in_flight for replica in self._fleet)
-        return json_response({"server_load": in_flight + len(self._held)})
+        return json_response({"server_load": self._fleet.in_flight + len(self._held)})
 
     def metrics(self, request: web.BaseRequest) -> web.Response:
         page, content_type = self._metrics.render(request.headers.get("Accept", ""))

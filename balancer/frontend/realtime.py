@@ -23,8 +23,6 @@ _OWN_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "tr
 
 
 class Realtime:
-    """Its client session is made when the first socket is opened: most clusters never need one."""
-
     def __init__(
         self,
         decider: Decider,
@@ -35,11 +33,6 @@ class Realtime:
         self._decider = decider
         self._authorization = replica_authorization
         self._connect_timeout_s = connect_timeout_s
-        self._session: ClientSession | None = None
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
 
     async def serve(self, request: web.BaseRequest, withheld: frozenset[bytes]) -> web.StreamResponse:
         """Raises: Refused, if the request is no upgrade, or no replica takes it."""
@@ -48,26 +41,24 @@ class Realtime:
         view = RequestView(RouteKind.OTHER, request.rel_url.query.get("model"))
         decision = self._decider.decide(view, frozenset(), monotonic())
         charge = self._decider.dispatch(view, decision, monotonic())
+        timeout = ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
         try:
-            upstream = await self._connect(self._decider.fleet[decision.replica].url, request, withheld)
-            protocols = (upstream.protocol,) if upstream.protocol else ()
-            client = web.WebSocketResponse(max_msg_size=0, compress=False, protocols=protocols)
-            try:
-                await client.prepare(request)
-                await _both_ways(client, upstream)
-            finally:
-                await upstream.close(code=_passed_on(client.close_code))
+            async with ClientSession(timeout=timeout) as session:
+                upstream = await self._connect(session, charge.replica.url, request, withheld)
+                protocols = (upstream.protocol,) if upstream.protocol else ()
+                client = web.WebSocketResponse(max_msg_size=0, compress=False, protocols=protocols)
+                try:
+                    await client.prepare(request)
+                    await _both_ways(client, upstream)
+                finally:
+                    await upstream.close(code=_passed_on(client.close_code))
         finally:
             charge.release(monotonic())
         return client
 
     async def _connect(
-        self, url: str, request: web.BaseRequest, withheld: frozenset[bytes]
+        self, session: ClientSession, url: str, request: web.BaseRequest, withheld: frozenset[bytes]
     ) -> ClientWebSocketResponse:
-        if self._session is None:
-            self._session = ClientSession(
-                timeout=ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
-            )
         headers = [
             (name, value)
             for name, value in request.headers.items()
@@ -80,7 +71,7 @@ class Realtime:
             headers.append(("Authorization", self._authorization))
         offered = request.headers.get("Sec-WebSocket-Protocol", "")
         try:
-            return await self._session.ws_connect(
+            return await session.ws_connect(
                 URL(url + request.rel_url.raw_path_qs, encoded=True),
                 headers=headers,
                 protocols=[p.strip() for p in offered.split(",") if p.strip()],

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
@@ -44,48 +45,58 @@ class ClientConnection(web.RequestHandler):
         return response
 
 
-class _Server(web.Server):
-    def __init__(
-        self, handler: Handle, request_factory: Callable[..., web.BaseRequest], **connection_limits: object
-    ) -> None:
-        super().__init__(handler, request_factory=request_factory, handler_cancellation=True)
-        self._limits = connection_limits
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    max_body_bytes: int
+    max_header_bytes: int
+    keepalive_timeout_s: float
+
+
+class Server(web.Server):
+    """Cancels the handler of a client that has gone, and hands on bodies as they came. Connections keep the limits that
+    they began with; `handler` and `limits` are set before the first one, and may be replaced at any time.
+    """
+
+    handler: Handle
+    limits: ServerLimits
+
+    def __init__(self) -> None:
+        super().__init__(self._handle, request_factory=self._request, handler_cancellation=True)
 
     def __call__(self) -> web.RequestHandler:
-        # aiohttp's own server passes its keyword arguments on in the same way, untyped
-        return ClientConnection(self, loop=asyncio.get_running_loop(), **self._limits)  # type: ignore[arg-type]
+        limits = self.limits
+        return ClientConnection(
+            self,
+            loop=self._loop,
+            access_log=None,  # type: ignore[arg-type] # which turns it off
+            auto_decompress=False,
+            keepalive_timeout=limits.keepalive_timeout_s,
+            max_line_size=limits.max_header_bytes,
+            max_field_size=limits.max_header_bytes,
+            max_headers=MAX_HEADERS,
+            tcp_keepalive=True,
+        )
 
+    def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        return self.handler(request)
 
-def make_server(
-    handler: Handle,
-    *,
-    max_body_bytes: int,
-    max_header_bytes: int,
-    keepalive_timeout_s: float,
-) -> web.Server:
-    """A server that cancels the handler of a client that has gone, and hands on bodies as they came."""
-    loop = asyncio.get_running_loop()
-
-    def make_request(
+    def _request(
+        self,
         message: RawRequestMessage,
         payload: StreamReader,
         protocol: web.RequestHandler,
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
-
-    return _Server(
-        handler,
-        make_request,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=keepalive_timeout_s,
-        max_line_size=max_header_bytes,
-        max_field_size=max_header_bytes,
-        max_headers=MAX_HEADERS,
-        tcp_keepalive=True,
-    )
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            self._loop,
+            client_max_size=self.limits.max_body_bytes,
+        )
 
 
 def server_tls(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:

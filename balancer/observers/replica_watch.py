@@ -9,7 +9,7 @@ The probe asks /health, or for one token, which also finds an engine that hangs 
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from time import monotonic
 
 import msgspec
@@ -39,7 +39,9 @@ _INCONCLUSIVE = frozenset({400, 401, 403, 404, 405, 422, 429, 503})
 
 
 class ReplicaWatch:
-    """The three questions for one replica; each method asks once and returns the seconds until it asks again."""
+    """The three questions for one replica; each method asks once and returns the seconds until it asks again. `settings` and
+    `authorization` may be replaced at any time.
+    """
 
     def __init__(
         self,
@@ -54,21 +56,29 @@ class ReplicaWatch:
         self._replica = replica
         self._decider = decider
         self._session = session
-        self._settings = settings
-        self._headers = {} if authorization is None else {"Authorization": authorization}
+        self.settings = settings
+        self.authorization = authorization
         self._on_failure = on_failure
+
+    def steps(self) -> dict[str, Callable[[], Awaitable[float]]]:
+        """The loops that make up the watch, by what each asks for."""
+        return {"health": self.probe_health, "models": self.read_models, "metrics": self.read_metrics}
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {} if self.authorization is None else {"Authorization": self.authorization}
 
     async def probe_health(self) -> float:
         replica, asked_at = self._replica, monotonic()
         refused = generated = False
         error = ""
         try:
-            generated = self._settings.health_probe == "generate" and await self._one_token()
+            generated = self.settings.health_probe == "generate" and await self._one_token()
             if not generated:
-                status, _ = await self._get("/health", self._settings.health_timeout_s)
+                status, _ = await self._get("/health", self.settings.health_timeout_s)
                 error = "" if status == 200 else f"/health answered {status}"
         except TimeoutError:
-            error = f"the probe was not answered within {self._settings.health_timeout_s:g} s"
+            error = f"the probe was not answered within {self.settings.health_timeout_s:g} s"
         except ClientConnectorError as exc:
             refused = isinstance(exc.os_error, ConnectionRefusedError)
             error = f"no connection: {exc.os_error.strerror or exc.os_error}"
@@ -81,8 +91,8 @@ class ReplicaWatch:
                 replica, asked_at, monotonic(), error=error, refused=refused, generated=generated
             )
         if replica.health is Health.HEALTHY:
-            return self._settings.health_interval_s
-        return min(UNHEALTHY_INTERVAL_S, self._settings.health_interval_s)
+            return self.settings.health_interval_s
+        return min(UNHEALTHY_INTERVAL_S, self.settings.health_interval_s)
 
     async def _one_token(self) -> bool:
         """Whether the engine generated one; False if the replica is better asked otherwise.
@@ -96,7 +106,7 @@ class ReplicaWatch:
             self._replica.url + "/v1/completions",
             json={"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0},
             headers=self._headers,
-            timeout=ClientTimeout(total=self._settings.health_timeout_s),
+            timeout=ClientTimeout(total=self.settings.health_timeout_s),
             allow_redirects=False,
         ) as answer:
             await answer.read()
@@ -128,13 +138,13 @@ class ReplicaWatch:
     async def read_models(self) -> float:
         replica = self._replica
         try:
-            status, page = await self._get("/v1/models", self._settings.health_timeout_s)
+            status, page = await self._get("/v1/models", self.settings.health_timeout_s)
             listed = _models.decode(page).data if status == 200 else None
         except (TimeoutError, ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError):
             listed = None
         if listed is None:
             self._on_failure("models", replica.id)
-            return UNHEALTHY_INTERVAL_S if replica.models is None else self._settings.models_interval_s
+            return UNHEALTHY_INTERVAL_S if replica.models is None else self.settings.models_interval_s
         entries = tuple(entry for entry in listed if isinstance(entry.get("id"), str))
         models = frozenset(str(entry["id"]) for entry in entries)
         if replica.declared:
@@ -143,14 +153,14 @@ class ReplicaWatch:
             log.info("replica %s serves %s", replica.id, ", ".join(sorted(models)) or "no model")
             replica.models = models
         replica.model_entries = entries
-        return self._settings.models_interval_s
+        return self.settings.models_interval_s
 
     async def read_metrics(self) -> float:
         replica = self._replica
         in_flight = replica.in_flight
         answered, page = True, None
         try:
-            status, body = await self._get("/metrics", self._settings.metrics_timeout_s)
+            status, body = await self._get("/metrics", self.settings.metrics_timeout_s)
             page = body if status == 200 else None
         except TimeoutError:
             answered = False
@@ -163,7 +173,7 @@ class ReplicaWatch:
                 self._decider.unread(replica, monotonic(), answered=answered)
             elif self._decider.sampled(replica, scan(page, monotonic()), in_flight):
                 log.info("replica %s restarted: its cache is taken for empty", replica.id)
-        return self._settings.metrics_interval_s
+        return self.settings.metrics_interval_s
 
     async def _get(self, path: str, timeout_s: float) -> tuple[int, bytes]:
         async with self._session.get(

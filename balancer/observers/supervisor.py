@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 log = logging.getLogger("balancer.observers")
@@ -29,21 +30,30 @@ class Loop:
 
 class Supervisor:
     def __init__(self) -> None:
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self.loops: dict[tuple[str, str], Loop] = {}
 
-    def start(self, kind: str, step: Callable[[], Awaitable[float]], subject: str = "") -> None:
-        """Run `step` for ever; it returns the seconds until it wants to run again. The first run is at once."""
+    def start(self, kind: str, step: Callable[[], Awaitable[float]], subject: str = "") -> asyncio.Task[None]:
+        """Run `step` for ever; it returns the seconds until it wants to run again. The first run is at once. Cancelling the task
+        ends the loop; of two of a name, the later is told of.
+        """
         loop = Loop(kind, subject, monotonic())
         self.loops[kind, subject] = loop
         name = f"{kind} of {subject}" if subject else kind
-        self._tasks[kind, subject] = asyncio.create_task(self._run(name, loop, step), name=name)  # noqa: TID251 - owned here
+        task = asyncio.create_task(self._run(name, loop, step), name=name)  # noqa: TID251 - owned here
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, loop))
+        return task
+
+    def _ended(self, loop: Loop, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self.loops.get((loop.kind, loop.subject)) is loop:
+            del self.loops[loop.kind, loop.subject]
 
     async def stop(self) -> None:
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, name: str, loop: Loop, step: Callable[[], Awaitable[float]]) -> None:
         failures = 0

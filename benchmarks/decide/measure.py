@@ -19,7 +19,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from balancer.config import Settings
-from balancer.config.build import make_decider
+from balancer.config.build import make_decider, make_replica
 from balancer.core.decider import Decider
 from balancer.core.scheduling import Charge
 from balancer.core.types import Decision, RequestView, RouteKind
@@ -110,7 +110,8 @@ class Bench:
         )
         self._rng = Random(plan.seed)
         self._decider: Decider = make_decider(settings, self._rng.random)
-        for replica in self._decider.fleet:
+        for replica in map(make_replica, settings.replicas):
+            self._decider.join(replica)
             self._decider.probed(replica, 0.0, 0.0)
         self._bodies = _bodies(plan.seed)
         self._charges: deque[Charge] = deque()

@@ -66,6 +66,10 @@ EXAMPLES = {
     "overload_status": ("429", 429),
     "timeout_headers": ("X-Patience", ["x-patience"]),
     "tenant_header": ("X-Team", "x-team"),
+    "config_watch_interval_s": ("16", 16),
+    "admin_port": ("9002", 9002),
+    "admin_host": ("::1", "::1"),
+    "admin_api_key": ("k3", "k3"),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
@@ -337,7 +341,13 @@ def test_the_settings_that_hold_are_printed_with_masked_secrets():
     content = yaml.safe_load(text)
     assert content.keys() == Settings.model_fields.keys()
     assert content["replicas"] == [
-        {"url": "http://gpu-a:8000", "name": "gpu-a:8000", "models": None, "max_in_flight": None}
+        {
+            "url": "http://gpu-a:8000",
+            "name": "gpu-a:8000",
+            "models": None,
+            "max_in_flight": None,
+            "drain": False,
+        }
     ]
 
 

@@ -4,10 +4,11 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import EngineSample, Health, ReplicaId, RequestView, RouteKind
 
 
-def replica(name="a", *, models=("m",), health=Health.HEALTHY, max_in_flight=None):
+def replica(name="a", *, models=("m",), health=Health.HEALTHY, max_in_flight=None, draining=False):
     state = ReplicaState(ReplicaId(name), f"http://{name}", max_in_flight=max_in_flight)
     state.models = None if models is None else frozenset(models)
     state.health = health
+    state.draining = draining
     return state
 
 

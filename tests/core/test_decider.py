@@ -103,6 +103,28 @@ def test_a_dead_engine_empties_the_index_and_a_green_probe_does_not_bring_it_bac
     assert state.health is Health.HEALTHY
 
 
+def test_a_replica_that_left_touches_nothing_of_its_successor():
+    made, old = warmed()
+    running = made.dispatch(request(*KEYS), decide(made, *KEYS), 1.0)
+    made.sampled(old, sample(1.0, process_start_time_s=1.0), 1)
+    made.leave(old)
+    new = replicas(1)[0]
+    made.join(new)
+    assert new.slot == old.slot
+    made.dispatch(request(*KEYS), decide(made, *KEYS), 2.0)
+    assert held(made, KEYS) == {"r0": 192}
+    made.sampled(old, sample(3.0, process_start_time_s=9.0, kv_capacity_tokens=64), 1)
+    made.sampled(old, sample(4.0, asleep=True), 1)
+    made.failed(old, "EngineDeadError", 5.0, dead=True)
+    made.failed(old, "refused", 6.0, refused=True)
+    running.release(7.0)
+    assert held(made, KEYS) == {"r0": 192}
+    assert (old.in_flight, old.pending_tokens, new.in_flight) == (0, 0, 1)
+    assert made.fleet.in_flight == 1
+    assert made.fleet.settle() == [old]
+    assert made.fleet.settle() == []
+
+
 def test_a_slow_replica_keeps_its_cache():
     made, state = warmed()
     for _ in range(3):

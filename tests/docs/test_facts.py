@@ -34,6 +34,7 @@ OTHERS_FLAGS = {
     "--enable-prompt-tokens-details": "of vLLM",
     "--long-prefill-token-threshold": "of vLLM",
     "--stop-timeout": "of docker",
+    "--signal": "of docker",
 }
 DEFAULTS = {
     "`--drain-timeout-s` (300 s)": ("drain_timeout_s", 300),

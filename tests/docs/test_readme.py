@@ -98,7 +98,7 @@ async def test_serve_and_curl():
 async def test_the_client_of_openai():
     (snippet,) = PYTHON
     async with cluster() as (front, _):
-        code = snippet.replace("localhost:8080", f"127.0.0.1:{front.balancer.ports[0]}")
+        code = snippet.replace("localhost:8080", f"127.0.0.1:{front.balancer.listeners.ports[0]}")
         names = {}
 
         def models():

@@ -1,13 +1,15 @@
 """The whole balancer in this process, in front of replicas of the test's own."""
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
 from balancer.app import Balancer, started
-from balancer.config import Settings
+from balancer.config import Loaded, Settings
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health
+from balancer.reload import Reloaded
 from tests.fakes.client import LOOPBACK, Answer, Client
 from tests.fakes.loops import until
 from tests.fakes.replica import Replica
@@ -28,6 +30,11 @@ def settings_for(replicas: list[Any], **more: Any) -> Settings:
     return Settings.model_validate({**FAST, "replicas": given, **more})
 
 
+def loaded(settings: Settings) -> Loaded:
+    """Settings without a file: to load them again brings the same ones."""
+    return Loaded(settings, dict.fromkeys(Settings.model_fields, "test"), None, lambda: loaded(settings))
+
+
 class Front:
     def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer
@@ -41,8 +48,15 @@ class Front:
         """Whether nothing is counted as being in flight."""
         return all(replica.in_flight == 0 and replica.pending_tokens == 0 for replica in self.fleet)
 
+    async def reload(self, *replicas: Any, **settings: Any) -> Reloaded:
+        """Other settings, as if the file said so now."""
+        reloader = self.balancer.reloader
+        new = loaded(settings_for(list(replicas), **settings))
+        reloader.loaded = dataclasses.replace(reloader.loaded, again=lambda: new)
+        return await reloader.reload()
+
     async def client(self, *, listener: int = 0, **options: Any) -> Client:
-        client = await Client.connect(self.balancer.ports[listener], **options)
+        client = await Client.connect(self.balancer.listeners.ports[listener], **options)
         self._clients.append(client)
         return client
 
@@ -63,7 +77,7 @@ async def balancing(
     *replicas: Any, wait_for: Health | None = Health.HEALTHY, **settings: Any
 ) -> AsyncIterator[Front]:
     """Started and listening; by default not before every replica is known with its models."""
-    async with started(settings_for(list(replicas), **settings)) as balancer:
+    async with started(loaded(settings_for(list(replicas), **settings))) as balancer:
         await balancer.listen()
         front = Front(balancer)
         try:

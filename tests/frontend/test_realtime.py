@@ -69,7 +69,7 @@ async def realtime(**settings):
     replica = await SocketReplica().start()
     try:
         async with balancing(replica.url, **settings) as front, aiohttp.ClientSession() as session:
-            url = f"http://{LOOPBACK}:{front.balancer.ports[0]}{PATH}?model=m"
+            url = f"http://{LOOPBACK}:{front.balancer.listeners.ports[0]}{PATH}?model=m"
             yield front, replica, lambda **more: session.ws_connect(url, max_msg_size=0, **more)
     finally:
         await replica.stop()

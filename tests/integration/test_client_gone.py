@@ -92,7 +92,7 @@ async def test_leaving_before_the_body_is_there(leave):
 @on_both_loops
 async def test_leaving_while_a_connection_is_made():
     async with cluster(1, health_interval_s=60) as (front, (replica,)):
-        pool = front.balancer._pools[replica.name]
+        pool = front.balancer.replicas.pools[front.fleet[0]]
         connecting = asyncio.Event()
 
         async def connect():

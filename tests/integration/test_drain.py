@@ -25,6 +25,12 @@ async def begun(front, replica):
     return client, answer, upstream
 
 
+def told_of_the_end(answer):
+    """A stream that was ended says so, and is not taken for whole."""
+    *_, last = answer.events()
+    return not answer.complete and last["error"]["code"] == 503
+
+
 async def refused(front):
     try:
         client = await front.client()
@@ -68,6 +74,55 @@ async def test_while_readiness_says_no_requests_are_still_taken():
 
 
 @on_both_loops
+async def test_while_draining_every_answer_is_the_last_of_its_connection():
+    async with cluster(drain_delay_s=30) as (front, (replica,)):
+        plain, streamed, page, refused = [await front.client() for _ in range(4)]
+        for client in (plain, streamed, page, refused):
+            assert (await client.ask(chat())).get("connection") is None
+        draining = asyncio.get_running_loop().create_task(front.balancer.drain())
+        await asyncio.sleep(0)
+        for client, request in (
+            (plain, {"body": chat()}),
+            (streamed, {"body": stream()}),
+            (page, {"target": "/v1/models"}),
+            (refused, {"target": "/nope"}),
+        ):
+            answer = await client.ask(**request)
+            assert (answer.complete, answer.get("connection")) == (True, "close")
+            assert await client.closed() == b""
+        draining.cancel()
+        await asyncio.wait([draining])
+
+
+@on_both_loops
+async def test_what_has_given_nothing_yet_is_told_503():
+    async with cluster(drain_timeout_s=0.1) as (front, (replica,)):
+        asked = asyncio.Queue()
+        replica.on_post = lambda connection, request: asked.put_nowait(connection)
+        client = await front.client()
+        client.send(chat())
+        upstream = await asked.get()
+        async with asyncio.timeout(5):
+            await front.balancer.drain()
+        answer = await client.read()
+        assert (answer.status, answer.get("connection"), answer.get("retry-after")) == (503, "close", "1")
+        assert answer.json()["error"]["type"] == "ServiceUnavailableError"
+        await upstream.closed.wait()
+        await until(front.idle)
+
+
+@on_both_loops
+async def test_who_connects_last_is_served():
+    async with cluster() as (front, _):
+        idle = await front.client()  # its request is still on its way when the port closes
+        draining = asyncio.get_running_loop().create_task(front.balancer.drain())
+        await until(lambda: not front.balancer.listeners.is_open(front.balancer._server))
+        answer = await idle.ask(chat())
+        assert (answer.status, answer.get("connection")) == (200, "close")
+        await draining
+
+
+@on_both_loops
 async def test_patience_has_its_limit():
     async with cluster(drain_timeout_s=0.2) as (front, (replica,)):
         client, answer, upstream = await begun(front, replica)
@@ -75,7 +130,7 @@ async def test_patience_has_its_limit():
             await front.balancer.drain()
             await upstream.closed.wait()
         await client.read(answer)
-        assert not answer.complete
+        assert told_of_the_end(answer)
         await until(front.idle)
 
 
@@ -86,7 +141,7 @@ async def test_a_signal_drains_and_a_second_one_ends_it():
         stopping = asyncio.get_running_loop().create_task(front.balancer.until_stopped())
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: not front.balancer._listeners[0].is_serving())
+        await until(lambda: not front.balancer.listeners.is_open(front.balancer._server))
         upstream.write(chunk(token("a")))
         assert await client.more(answer) == token("a")
         assert not stopping.done()
@@ -96,7 +151,7 @@ async def test_a_signal_drains_and_a_second_one_ends_it():
         await front.balancer.close()
         await upstream.closed.wait()
         await client.read(answer)
-        assert not answer.complete
+        assert told_of_the_end(answer)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().remove_signal_handler(number)
 
@@ -120,5 +175,5 @@ async def test_closing_leaves_nothing_open():
 async def test_a_port_that_is_taken_is_an_error_and_not_a_traceback():
     async with cluster() as (front, (replica,)):
         with pytest.raises(OSError):
-            async with balancing(replica, port=front.balancer.ports[0]):
+            async with balancing(replica, port=front.balancer.listeners.ports[0]):
                 pass

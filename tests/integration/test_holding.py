@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from balancer import waiting_room
-from balancer.core.types import Health
 from tests.accounting.test_metrics import value
 from tests.fakes.balancer import cluster
 from tests.fakes.client import chat, stream
@@ -169,7 +168,7 @@ async def test_draining_waits_for_those_who_are_held():
         held = await holding(front, 2)
         async with asyncio.TaskGroup() as group:
             draining = group.create_task(front.balancer.drain())
-            await until(lambda: not front.balancer._listeners[0].is_serving())
+            await until(lambda: not front.balancer.listeners.is_open(front.balancer._server))
             for number in range(3):
                 await desk.came(number + 1)
                 assert not draining.done()
@@ -187,7 +186,8 @@ async def test_patience_with_those_who_are_held_has_its_limit():
         (held,) = await holding(front, 1)
         async with asyncio.timeout(5):
             await front.balancer.drain()
-            assert await held.closed() == b""
+            refused = await held.read()
+            assert (refused.status, refused.get("connection")) == (503, "close")
         await until(front.idle)
         assert len(desk.asked) == 1
         nothing_left(front, policy)
@@ -237,7 +237,7 @@ async def test_when_all_replicas_drain_everybody_is_told():
         first = await busy(front, desk)
         held = await holding(front, 3)
         for state in front.fleet:
-            state.health = Health.DRAINING
+            state.draining = True
         for client in held:
             assert (await client.read()).status == 503
         for number, client in enumerate(first):

@@ -151,7 +151,7 @@ async def test_a_slow_reader_slows_the_replica_and_loses_nothing():
 
         await asyncio.wait_for(stalled(), 10)
         assert upstream.sent_bytes < 24 * MIB  # what sockets hold, and no more
-        assert max(len(p._idle) for p in front.balancer._pools.values()) <= 1
+        assert max(len(p._idle) for p in front.balancer.replicas.pools.values()) <= 1
         (server,) = front.balancer._server.connections[:1]
         assert server.transport.get_write_buffer_size() < MIB
         received = hashlib.sha256()

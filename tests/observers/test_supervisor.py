@@ -32,9 +32,9 @@ async def test_a_step_runs_at_once_and_again():
     async with asyncio.timeout(5):
         await steps.done.wait()
     assert steps.runs == 4
-    await watched.stop()
     assert watched.loops["x", ""].last_success_s > began_s
     assert watched.loops["x", ""].restarts == 0
+    await watched.stop()
 
 
 @async_test
@@ -57,10 +57,24 @@ async def test_one_loop_that_fails_does_not_touch_another(caplog):
     watched.start("good", good)
     async with asyncio.timeout(5):
         await good.done.wait()
-    await watched.stop()
     bad_loop, good_loop = watched.loops.values()
+    await watched.stop()
     assert (bad_loop.restarts, good_loop.restarts) == (1, 0)
     assert bad_loop.last_success_s < good_loop.last_success_s
+
+
+@async_test
+async def test_cancelling_a_loop_ends_it_alone():
+    watched = Supervisor()
+    first, second = (watched.start("x", Steps(3600.0)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    assert not second.done()
+    assert len(watched.loops) == 1
+    await watched.stop()
+    assert not watched.loops
+    assert second.cancelled()
 
 
 @async_test

@@ -36,12 +36,12 @@ Released = tuple[Waiting, Decision | Refused]
 
 
 class Line:
-    """`refused` counts by model and reason."""
+    """`refused` counts by model and reason. `limits` may be replaced at any time."""
 
     def __init__(self, fleet: Fleet, policy: Policy, limits: Limits | None = None) -> None:
         self._fleet = fleet
         self._policy = policy
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._queues: dict[str | None, Queue] = {}
         self._shares = Shares()
         self._retries: list[Waiting] = []
@@ -78,7 +78,7 @@ class Line:
     ) -> Decision:
         """Where it goes, of these replicas; `wait` says: rather not yet."""
         policy = self._policy
-        if retry or self._limits.max_waiting == 0:
+        if retry or self.limits.max_waiting == 0:
             free = below_limit(replicas)
             return policy.choose(request, free or replicas, now)._replace(wait=not free)
         if policy.holds:
@@ -101,7 +101,7 @@ class Line:
         """Raises: Refused, if as many wait as may, and none of them has to make room."""
         if not tried:
             self._make_room(request, now)
-        max_wait_s, deadline = self._limits.max_wait_s, request.deadline
+        max_wait_s, deadline = self.limits.max_wait_s, request.deadline
         ends_at = min(inf if max_wait_s is None else now + max_wait_s, inf if deadline is None else deadline)
         self._next_end_s = min(self._next_end_s, ends_at)
         share = self._shares.joins(request.tenant)
@@ -200,7 +200,7 @@ class Line:
     # -- who may not wait
 
     def _make_room(self, request: RequestView, now: float) -> None:
-        limits = self._limits
+        limits = self.limits
         if limits.max_waiting is None:
             return
         queue = self._queue(request.model)
@@ -230,7 +230,7 @@ class Line:
         known = any(replica.serves(request.model) for replica in self._fleet)
         self.refused[request.model if known else "other", reason] += 1
         queue = self._queue(request.model)
-        return self._limits.refusal(reason, queue.rate.wait_s(len(queue), now))
+        return self.limits.refusal(reason, queue.rate.wait_s(len(queue), now))
 
     def _all(self) -> list[Waiting]:
         return [*self._retries, *(each for queue in self._queues.values() for each in queue.waiting)]

@@ -14,13 +14,13 @@ FLOOR = 10.0
 
 class RetryBudget:
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = share
         self._requests = 0.0
         self._retries = 0.0
         self._at_s = 0.0
 
     def __repr__(self) -> str:
-        return f"<RetryBudget {self._retries:.0f} of {FLOOR + self._share * self._requests:.0f}>"
+        return f"<RetryBudget {self._retries:.0f} of {FLOOR + self.share * self._requests:.0f}>"
 
     def requested(self, now: float) -> None:
         self._fade(now)
@@ -29,7 +29,7 @@ class RetryBudget:
     def take(self, now: float) -> bool:
         """Whether one more retry is allowed; if so, it is counted."""
         self._fade(now)
-        if self._retries >= FLOOR + self._share * self._requests:
+        if self._retries >= FLOOR + self.share * self._requests:
             return False
         self._retries += 1
         return True

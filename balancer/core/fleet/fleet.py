@@ -1,4 +1,7 @@
-"""All replicas, by id, in the order of their configuration, and who of them may get a request.
+"""All replicas, by id, in the order in which they came, and who of them may get a request.
+
+A draining replica is asked nothing new and stays known. One that leaves is gone for every decision at once; it is only
+kept in mind until what it has in flight has ended. Its successor may have the same id: they share no counter.
 
 Panic: where less than `panic_threshold` of a model's replicas are healthy, those that are out on a suspicion get requests
 too, up to the share of the healthy: the balancer may be the one that is wrong, and few must not bear what all did (as Envoy's
@@ -23,7 +26,6 @@ FIRST_SHARE = 0.1
 _OFFERED = frozenset({Health.HEALTHY, Health.EJECTED})
 _COUNTED = frozenset({Health.HEALTHY, Health.EJECTED, Health.UNHEALTHY})
 _SUSPECTED = frozenset({Health.EJECTED, Health.UNHEALTHY})
-_NEVER = frozenset({Health.ASLEEP, Health.DRAINING})
 
 
 class Fleet:
@@ -31,8 +33,9 @@ class Fleet:
         self, replicas: Iterable[ReplicaState] = (), *, panic_threshold: float = 0.5, warmup_s: float = 30.0
     ) -> None:
         self._replicas = {replica.id: replica for replica in replicas}
-        self._panic_threshold = panic_threshold
-        self._warmup_s = warmup_s
+        self.leaving: list[ReplicaState] = []
+        self.panic_threshold = panic_threshold
+        self.warmup_s = warmup_s
         self._warm_at_s = float("-inf")  # nobody warms up after that
 
     def __repr__(self) -> str:
@@ -47,8 +50,32 @@ class Fleet:
     def __getitem__(self, replica_id: ReplicaId) -> ReplicaState:
         return self._replicas[replica_id]
 
+    def __contains__(self, replica: ReplicaState) -> bool:
+        """Whether it is this very one, and not a successor of the same name."""
+        return self._replicas.get(replica.id) is replica
+
     def get(self, replica_id: ReplicaId) -> ReplicaState | None:
         return self._replicas.get(replica_id)
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts in flight, those on replicas that are leaving included."""
+        return sum(replica.in_flight for replica in (*self, *self.leaving))
+
+    def join(self, replica: ReplicaState) -> None:
+        assert replica.id not in self._replicas
+        self._replicas[replica.id] = replica
+
+    def leave(self, replica: ReplicaState) -> None:
+        del self._replicas[replica.id]
+        self.leaving.append(replica)
+
+    def settle(self) -> list[ReplicaState]:
+        """Those that have left and have nothing in flight any more: they are forgotten."""
+        gone = [replica for replica in self.leaving if not replica.in_flight]
+        if gone:
+            self.leaving = [replica for replica in self.leaving if replica.in_flight]
+        return gone
 
     def models(self) -> list[str]:
         """Every model that some replica is known to serve."""
@@ -56,7 +83,7 @@ class Fleet:
 
     def can_serve(self) -> bool:
         """Whether a request sent now has a chance."""
-        return any(replica.health in _OFFERED for replica in self)
+        return any(replica.health in _OFFERED and not replica.draining for replica in self)
 
     def siblings(self, replica: ReplicaState) -> Iterator[ReplicaState]:
         """The others that share a model with it."""
@@ -69,14 +96,14 @@ class Fleet:
 
     def warms_up(self, replica: ReplicaState, now: float, *, new: bool = False) -> None:
         """The replica begins cold; one that is first heard of (`new`) only if its siblings have been known for long."""
-        settled_s = now - self._warmup_s
+        settled_s = now - self.warmup_s
         if new and not any(
             r.health is Health.HEALTHY and (r.turned_s is None or r.turned_s <= settled_s)
             for r in self.siblings(replica)
         ):
             return
         replica.warm_from_s = now
-        self._warm_at_s = now + self._warmup_s
+        self._warm_at_s = now + self.warmup_s
 
     def eligible(
         self, model: str | None, now: float, tried: frozenset[ReplicaId] = frozenset()
@@ -90,6 +117,7 @@ class Fleet:
             r
             for r in self._replicas.values()
             if r.health is Health.HEALTHY
+            and not r.draining
             and r.id not in tried
             and (model is None or (r.models is not None and model in r.models))
         ]
@@ -109,7 +137,7 @@ class Fleet:
         found = serving or unknown
         if not found:
             raise unknown_model(model or "", self.models())
-        left = [r for r in found if r.health not in _NEVER and r.id not in tried]
+        left = [r for r in found if r.health is not Health.ASLEEP and not r.draining and r.id not in tried]
         if not left:
             raise no_replica()
         return self._best(left, now, panic=self._panics(found))
@@ -129,12 +157,12 @@ class Fleet:
         return unknown or [r for r in left if _doubtful(r)] or left
 
     def _panics(self, found: Sequence[ReplicaState]) -> bool:
-        counted = sum(r.health in _COUNTED for r in found)
-        return sum(r.health is Health.HEALTHY for r in found) < self._panic_threshold * counted
+        counted = [r.health for r in found if r.health in _COUNTED and not r.draining]
+        return counted.count(Health.HEALTHY) < self.panic_threshold * len(counted)
 
     def _ramped(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
         """Without those that warm up and have their share."""
-        cold_s = now - self._warmup_s
+        cold_s = now - self.warmup_s
         warm = [r for r in healthy if r.warm_from_s is None or r.warm_from_s <= cold_s]
         if not warm or len(warm) == len(healthy):
             return healthy
@@ -143,7 +171,7 @@ class Fleet:
         for replica in healthy:
             since_s = replica.warm_from_s
             if since_s is not None and since_s > cold_s:
-                share = FIRST_SHARE + (1 - FIRST_SHARE) * (now - since_s) / self._warmup_s
+                share = FIRST_SHARE + (1 - FIRST_SHARE) * (now - since_s) / self.warmup_s
                 if replica.in_flight >= 1 + share * mean:
                     continue
             kept.append(replica)

@@ -1,7 +1,7 @@
 """The health of a replica: what takes it out, what brings it back, and after how long.
 
     from                 by                                                      to
-    any but draining     its port is closed                                      unhealthy: its process is gone
+    any                  its port is closed                                      unhealthy: its process is gone
     unknown, healthy,    `failure_threshold` probes in a row failed, and no      unhealthy
       ejected              answer came meanwhile
     unhealthy            `success_threshold` good probes in a row                healthy, or ejected, if it was
@@ -9,7 +9,7 @@
     unhealthy            an answer                                               healthy
     unknown, healthy     `failure_threshold` requests in a row failed            ejected: errors
     any but unhealthy,   its engine said that it is dead                         ejected: dead
-      asleep, draining
+      asleep
     unknown, healthy     owes a first token for long, while siblings gave        ejected: no_first_token
                            theirs to requests sent later
     unknown, healthy     work, and neither token nor movement for `stall_s`      ejected: stalled
@@ -19,7 +19,7 @@
       no_first_token)
     ejected (any)        it restarted                                            healthy
     ejected (any)        nobody tried it, long after its term                    healthy, one failure from the next term
-    any but draining     its engine says that it sleeps                          asleep
+    any                  its engine says that it sleeps                          asleep
     asleep               its engine says that it is awake                        healthy
     asleep               nothing is heard of that any more                       unknown
 
@@ -54,7 +54,7 @@ OVERTAKEN = 3
 SLEEP_MAX_AGE_S = 60.0
 """A reading that said that the engine sleeps is believed so long."""
 
-_OVERRULED = frozenset({Health.UNHEALTHY, Health.ASLEEP, Health.DRAINING})
+_OVERRULED = frozenset({Health.UNHEALTHY, Health.ASLEEP})
 _ANSWERING = frozenset({Fault.ERRORS, Fault.DEAD})
 """Faults beside which answers still come, to what was sent before."""
 
@@ -219,8 +219,6 @@ def _predicted_s(attempt: Attempt | None) -> float:
 
 
 def _succeeded(replica: ReplicaState, policy: HealthPolicy, now: float) -> bool:
-    if replica.health is Health.DRAINING:
-        replica.fault = None
     if replica.health not in {Health.UNKNOWN, Health.UNHEALTHY}:
         return False
     replica.successes += 1
@@ -251,7 +249,7 @@ def _turn(replica: ReplicaState, health: Health, now: float, fault: Fault | None
     before, replica.fault = replica.fault, fault
     if fault is not None and fault is not before:
         replica.faults[fault] += 1
-    if replica.health is health or replica.health is Health.DRAINING:
+    if replica.health is health:
         return False
     replica.health, replica.turned_s, replica.successes = health, now, 0
     if health is Health.HEALTHY:

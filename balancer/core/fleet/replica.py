@@ -51,12 +51,6 @@ class Ejection:
     trial_limit_s: float
     trial: Attempt | None = None
 
-    @property
-    @property
-    def gone(self) -> bool:
-        """Whether no doubt is left that what it had is lost."""
-        return self.fault is Fault.REFUSED or self.fault is Fault.DEAD
-
     def half_open(self, now: float) -> bool:
         trial = self.trial
         over = trial is None or trial.ended_at is not None or now - trial.sent_at >= self.trial_limit_s
@@ -76,6 +70,7 @@ class ReplicaState:
     declared: bool = False  # the models were configured, so the replica is not asked
     max_in_flight: int | None = None
     health: Health = Health.UNKNOWN
+    draining: bool = False  # gets no new requests, until an operator says otherwise
     in_flight: int = 0
     pending_tokens: int = 0
     last_chosen: int = 0
@@ -102,7 +97,7 @@ class ReplicaState:
     def __repr__(self) -> str:
         models = "?" if self.models is None else ",".join(sorted(self.models))
         return (
-            f"<Replica {self.id} {self.health} [{models}] in flight {self.in_flight}, "
+            f"<Replica {self.id} {self.health}{' draining' * self.draining} [{models}] in flight {self.in_flight}, "
             f"pending {self.pending_tokens} tokens>"
         )
 

@@ -25,7 +25,7 @@ It grew out of PLR and PLR-Q of our own simulations; what each part is good for 
 """
 
 from collections.abc import Iterator, Sequence
-from math import exp
+from math import exp, inf
 from operator import itemgetter
 from typing import ClassVar, overload
 
@@ -296,6 +296,8 @@ class PredictedLatency(Indexed):
         super().left(replica)
         lane = self._lanes.pop(replica.slot)
         lane.speed.leave()
+        for waiting in lane.waiting:
+            waiting.decided_at = -inf  # whoever comes next under this name does not know of them
         if self._lane_of.get(replica.id) is lane:
             del self._lane_of[replica.id]
 

@@ -61,7 +61,7 @@ class Waiters(RuleBasedStateMachine):
             model = waiting.request.model
             self.waiting.remove(waiting)
             if isinstance(decision, Refused):
-                assert all(each.health is Health.DRAINING for each in self.fleet if model in each.models)
+                assert all(each.draining for each in self.fleet if model in each.models)
                 continue
             chosen = self.fleet[decision.replica]
             assert model in chosen.models
@@ -81,8 +81,7 @@ class Waiters(RuleBasedStateMachine):
     @rule(model=st.sampled_from(MODELS), serving=st.sampled_from([(), (0,), (1,), (0, 1)]))
     def turn(self, model, serving):
         for number in (0, 1):
-            health = Health.HEALTHY if number in serving else Health.DRAINING
-            self.fleet[ReplicaId(f"{model}{number}")].health = health
+            self.fleet[ReplicaId(f"{model}{number}")].draining = number not in serving
 
     @invariant()
     def nobody_is_lost(self):
@@ -95,7 +94,7 @@ class Waiters(RuleBasedStateMachine):
 
     def teardown(self):
         for each in self.fleet:
-            each.health = Health.HEALTHY
+            each.draining = False
         while self.waiting:
             for charge in self.charges:
                 charge.release(self.now)

@@ -10,7 +10,10 @@ from tests.core.states import replica
 
 STATES = st.lists(
     st.tuples(
-        st.sampled_from([None, (), ("m",), ("n",), ("m", "n")]), st.sampled_from(Health), st.booleans()
+        st.sampled_from([None, (), ("m",), ("n",), ("m", "n")]),
+        st.sampled_from(Health),
+        st.booleans(),
+        st.booleans(),
     ),
     min_size=1,
     max_size=6,
@@ -24,16 +27,17 @@ def names(found):
     return [state.id for state in found]
 
 
-NEVER = {Health.DRAINING, Health.ASLEEP}
-
-
 @given(STATES, st.sampled_from([None, "m", "n", "nope"]))
 def test_who_is_eligible_may_serve_it(states, model):
-    fleet = Fleet(replica(f"r{n}", models=m, health=h) for n, (m, h, _) in enumerate(states))
+    fleet = Fleet(replica(f"r{n}", models=m, health=h, draining=d) for n, (m, h, d, _) in enumerate(states))
     tried = frozenset(f"r{n}" for n, (*_, was_tried) in enumerate(states) if was_tried)
     knowing = [state for state in fleet if state.serves(model)]
     guessed = [state for state in fleet if state.serves(model) is None]
-    usable = [s for s in knowing or guessed if s.health not in NEVER and s.id not in tried]
+    usable = [
+        s
+        for s in knowing or guessed
+        if s.health is not Health.ASLEEP and not s.draining and s.id not in tried
+    ]
     try:
         found = fleet.eligible(model, NOW, tried)
     except Refused as refused:
@@ -83,7 +87,7 @@ def test_in_a_panic_the_suspected_are_tried_too_up_to_the_share_of_the_healthy_a
 
 
 def test_half_of_them_healthy_is_no_panic():
-    fleet = Fleet([replica("a"), out("b", Fault.ERRORS), replica("c", health=Health.DRAINING)])
+    fleet = Fleet([replica("a"), out("b", Fault.ERRORS), replica("c", draining=True)])
     assert not fleet.panics("m")
     assert names(fleet.eligible("m", NOW)) == ["a"]
 
@@ -148,7 +152,8 @@ def test_replicas_that_begin_together_do_not_ramp():
 
 
 def test_draining_replicas_are_not_a_reason_to_say_not_found():
-    fleet = Fleet([replica("a", health=Health.DRAINING)])
+    fleet = Fleet([replica("a", draining=True)])
+    assert not fleet.can_serve()
     with pytest.raises(Refused) as refused:
         fleet.eligible("m", NOW)
     assert (refused.value.status, refused.value.retry_after_s) == (503, 1)

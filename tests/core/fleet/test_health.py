@@ -82,8 +82,6 @@ def go(state, events, policy=POLICY, now=100.0):
         (Health.HEALTHY, "za", Health.HEALTHY),
         (Health.HEALTHY, "---za", Health.HEALTHY),
         (Health.HEALTHY, "z!", Health.UNHEALTHY),
-        (Health.DRAINING, "pp++za", Health.DRAINING),
-        (Health.DRAINING, "fff---!", Health.DRAINING),
     ],
 )
 def test_transitions(start, events, end):
@@ -102,7 +100,6 @@ def test_a_change_is_told_exactly_when_there_is_one_and_has_a_reason(start, even
         before = state.health
         (changed,) = go(state, event)
         assert changed == (state.health is not before)
-        assert (state.health is Health.DRAINING) == (start is Health.DRAINING)
         if changed:
             assert (state.fault is not None) == (state.health in {Health.EJECTED, Health.UNHEALTHY})
             assert state.health is not Health.EJECTED or state.ejection is not None

@@ -1,0 +1,116 @@
+"""The admin API, on a listener of its own: what each replica is doing, draining them, and the configuration."""
+
+import logging
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from balancer.config import ConfigError
+from balancer.config.report import plain
+from balancer.core.decider import Decider
+from balancer.core.errors import (
+    Refused,
+    bad_configuration,
+    internal_error,
+    method_not_allowed,
+    not_found,
+    unknown_replica,
+)
+from balancer.core.fleet.replica import ReplicaState
+from balancer.frontend.auth import ApiKeys
+from balancer.frontend.responses import json_response, refusal
+from balancer.reload import Reloader
+from balancer.replicas import Replicas
+from balancer.vllm_api.routes import Dialect
+
+log = logging.getLogger("balancer.admin")
+
+_REPLICAS = "/admin/replicas/"
+
+
+class Admin:
+    """`keys` may be replaced at any time; without any, everybody who reaches the listener may call."""
+
+    def __init__(self, decider: Decider, replicas: Replicas, reloader: Reloader) -> None:
+        self._fleet = decider.fleet
+        self._replicas = replicas
+        self._reloader = reloader
+        self.keys = ApiKeys({})
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            self.keys.check(request.raw_headers)
+            return await self._answer(request.method, request.rel_url.raw_path)
+        except Refused as refused:
+            return refusal(refused, Dialect.OPENAI)
+        except Exception:
+            log.exception("a defect of the balancer, at %s %s", request.method, request.path)
+            return refusal(internal_error(), Dialect.OPENAI)
+
+    async def _answer(self, method: str, path: str) -> web.Response:
+        match path:
+            case "/admin/replicas":
+                _allow("GET", method)
+                return json_response(self._listed())
+            case "/admin/config":
+                _allow("GET", method)
+                return json_response(self._config())
+            case "/admin/reload":
+                _allow("POST", method)
+                return json_response(await self._reload())
+        name, _, verb = path.removeprefix(_REPLICAS).rpartition("/")
+        if not path.startswith(_REPLICAS) or verb not in {"drain", "undrain"}:
+            raise not_found(path)
+        _allow("POST", method)
+        replica = self._replicas.drain(unquote(name), draining=verb == "drain")
+        if replica is None:
+            raise unknown_replica(unquote(name))
+        return json_response(_described(replica, self._state(replica)))
+
+    def _listed(self) -> dict[str, Any]:
+        known = (*self._fleet, *self._fleet.leaving)
+        return {"replicas": [_described(replica, self._state(replica)) for replica in known]}
+
+    def _state(self, replica: ReplicaState) -> str:
+        if replica not in self._fleet:
+            return "leaving"
+        return "draining" if replica.draining else "serving"
+
+    def _config(self) -> dict[str, Any]:
+        loaded = self._reloader.loaded
+        return {
+            key: {"value": value, "origin": loaded.origins[key]}
+            for key, value in plain(loaded.settings).items()
+        }
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            done = await self._reloader.reload()
+        except ConfigError as error:
+            raise bad_configuration(str(error)) from None
+        return {
+            "outcome": done.outcome,
+            "added": done.changes.added,
+            "removed": done.changes.removed,
+            "moved": done.changes.moved,
+            "waiting_for_restart": done.waiting,
+        }
+
+
+def _described(replica: ReplicaState, state: str) -> dict[str, Any]:
+    return {
+        "name": replica.id,
+        "url": replica.url,
+        "state": state,
+        "health": replica.health,
+        "in_flight": replica.in_flight,
+        "pending_prefill_tokens": replica.pending_tokens,
+        "models": None if replica.models is None else sorted(replica.models),
+        "last_error": replica.last_error or None,
+    }
+
+
+def _allow(expected: str, method: str) -> None:
+    if method != expected:
+        raise method_not_allowed(method, expected)
