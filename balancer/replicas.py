@@ -69,7 +69,7 @@ class Replicas:
         self._session = ClientSession(
             connector=TCPConnector(limit=0, keepalive_timeout=PROBE_KEEPALIVE_S), cookie_jar=DummyCookieJar()
         )
-        supervisor.start("connections", self._sweep)
+        supervisor.start("idle_connections", self._sweep)
 
     def __repr__(self) -> str:
         return f"<Replicas {', '.join(self._given)}; {len(self._decider.fleet.leaving)} leaving>"

@@ -1,7 +1,8 @@
 """The keys that clients may send, from the settings and from the key file, which is read anew at every call; and the replicas'.
 
-Each of the clients' has a name, which says whose it is: the tenant. In the file it stands before the key, as `name: key`; a colon and a space,
-since a key may hold colons and equals signs. A key without one is called by a digest, which tells nothing of it.
+Each of the clients' has a name, which says whose it is: the tenant. In the file it stands before the key, as `name: key`; a
+colon and a space, since a key may hold colons and equals signs. A key without one is called by a digest, which tells nothing
+of it.
 """
 
 from hashlib import sha256

@@ -218,6 +218,7 @@ async def test_settings_that_can_change_do_and_the_rest_is_named(caplog):
         changed = {
             "api_keys": ["secret"], "max_body_bytes": 1000, "health_failure_threshold": 7, "max_attempts": 1,
             "replica_api_key": "upstream", "scale_out_routes": True, "metrics_interval_s": 0.01, "drain_timeout_s": 1,
+            "max_in_flight_per_replica": 9, "max_waiting": 5, "warmup_s": 3, "panic_threshold": 0.1,
         }  # fmt: skip
         done = await front.reload(replica, port=1, policy="random", **changed)
         assert (done.outcome, set(done.waiting)) == ("applied", {"port", "policy"})
@@ -228,8 +229,12 @@ async def test_settings_that_can_change_do_and_the_rest_is_named(caplog):
         assert replica.posts[-1].all("authorization") == ["Bearer upstream"]
         await until(lambda: replica.probes[-1].all("authorization") == ["Bearer upstream"])
         assert (await client.ask(chat("x" * 1000), headers=key)).status == 413
-        assert front.balancer.decider.policy.name == "predicted_latency"
-        assert front.balancer.decider.health.failure_threshold == 7
+        decider = front.balancer.decider
+        assert decider.policy.name == "predicted_latency"
+        assert decider.health.failure_threshold == 7
+        assert decider.line.limits.max_waiting == 5
+        assert state_of(front).max_in_flight == 9
+        assert (decider.fleet.warmup_s, decider.fleet.panic_threshold) == (3, 0.1)
         page = (await front.ask(target="/metrics", headers=key)).body.decode()
         assert value(page, "balancer_config_waits_for_restart", setting="port") == 1
         assert value(page, "balancer_config_reloads_total", outcome="applied") == 1
