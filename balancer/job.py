@@ -7,8 +7,8 @@ from balancer.accounting.record import Record
 from balancer.config import Settings, replica_authorization
 from balancer.core.types import ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
-from balancer.forwarding.exchange import Exchange
-from balancer.resuming import ResumePolicy
+from balancer.forwarding.exchange import WHOLE, Exchange, Leg
+from balancer.resuming import Resumable, ResumePolicy
 from balancer.vllm_api.routes import Route
 
 
@@ -42,7 +42,8 @@ class LifecycleLimits:
 class Job:
     """What is asked, the bytes to send, who asked, and the record that is being written.
 
-    `pinned` is the replica that alone can answer, if there is one; `given` the exchange that last gave the client something.
+    `pinned` is the replica that alone can answer, if there is one; `leg` the next attempt's part of the stream; `given` the
+    exchange that last gave the client something.
     """
 
     route: Route
@@ -51,4 +52,9 @@ class Job:
     client: ClientSide
     record: Record
     pinned: ReplicaId | None
+    leg: Leg = WHOLE
     given: Exchange | None = None
+
+    def follow(self, stream: Resumable) -> None:
+        """The next attempt asks what the stream wants asked."""
+        self.request, self.outgoing, self.leg = stream.request, stream.outgoing, stream.leg

@@ -21,14 +21,14 @@ from balancer.core.fleet.budget import RetryBudget
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
-from balancer.core.types import Decision, RequestView
+from balancer.core.types import Decision
 from balancer.forwarding.client import ClientStalled
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.headers import request_head
 from balancer.forwarding.pool import ConnectionPool
 from balancer.job import Job, LifecycleLimits
-from balancer.resuming import Broken, Resumable
+from balancer.resuming import Broken, Resumable, resumable
 from balancer.tries import Tries
 from balancer.verdicts import Verdicts
 from balancer.vllm_api.errors import replica_lost, shut_down
@@ -108,29 +108,32 @@ class Lifecycle:
 
     async def _attempts(self, job: Job) -> None:
         self._budget.requested(job.record.arrived_at)
-        stream = Resumable(job.route, job.request, job.outgoing, self._limits.resume)
+        stream = resumable(job.route, job.request, job.outgoing, self._limits.resume)
+        if stream is not None:
+            job.follow(stream)
         tries = Tries(self._limits.max_attempts, self._budget)
         while tries.left:
             try:
-                decision, charge = await self._place(job, stream.request, tries)
+                decision, charge = await self._place(job, tries)
             except Refused:
                 if await tries.again():
                     continue
                 if tries.made or job.given is not None:
                     break
                 raise
-            exchange = await self._attempt(job, stream, decision, charge)
+            exchange = await self._attempt(job, decision, charge)
             if not exchange.committed:
                 tries.failed(decision.replica, exchange, monotonic())
                 continue
             if exchange.ended is Ended.ANSWERED:
                 return
-            broken = stream.broke(charge.replica.context_tokens)
-            if broken is not Broken.RESUMED:
+            broken = Broken.UNSOUND if stream is None else stream.broke(charge.replica.context_tokens)
+            if stream is None or broken is not Broken.RESUMED:
                 self._break_off(job, stream, broken)
                 return
-            self._metrics.stream_broke(broken)
+            job.follow(stream)
             job.record.resumed += 1
+            self._metrics.stream_broke(broken)
             tries = Tries(self._limits.max_attempts, self._budget, lost=decision.replica)
         if job.given is not None:
             self._break_off(job, stream, Broken.STRANDED)
@@ -140,11 +143,11 @@ class Lifecycle:
         else:
             raise self._refusal(tries.last)
 
-    def _break_off(self, job: Job, stream: Resumable, broken: Broken) -> None:
+    def _break_off(self, job: Job, stream: Resumable | None, broken: Broken) -> None:
         """No replica goes on with what the client was given: it may be whole but for its end."""
         assert job.given is not None
         self._metrics.stream_broke(broken)
-        if broken is Broken.ENDED and stream.ending is not None:
+        if stream is not None and stream.ending is not None:
             job.given.finish(stream.ending)
             job.record.ended_by = "answer"
         else:
@@ -157,9 +160,9 @@ class Lifecycle:
             return too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
         return replicas_failed()
 
-    async def _place(self, job: Job, request: RequestView, tries: Tries) -> Placed:
+    async def _place(self, job: Job, tries: Tries) -> Placed:
         """Where this attempt goes, charged for, when it may. A retry has to wait only where all are at their limit."""
-        pinned, now = job.pinned, monotonic()
+        request, pinned, now = job.request, job.pinned, monotonic()
         if (
             pinned is not None
             and pinned not in tries.excluded
@@ -175,7 +178,7 @@ class Lifecycle:
                     job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
         return decision, self._decider.dispatch(request, decision, now)
 
-    async def _attempt(self, job: Job, stream: Resumable, decision: Decision, charge: Charge) -> Exchange:
+    async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
         record, replica = job.record, charge.replica
         record.attempts += 1
@@ -184,9 +187,9 @@ class Lifecycle:
         record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
         record.usage, record.output_events = None, 0
         try:
-            exchange = await self._send(job, stream, charge, fresh=False)
+            exchange = await self._send(job, charge, fresh=False)
             if exchange.ended is Ended.STALE:
-                exchange = await self._send(job, stream, charge, fresh=True)
+                exchange = await self._send(job, charge, fresh=True)
             self._verdicts.judge(job.route, record, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
@@ -196,10 +199,10 @@ class Lifecycle:
             self.room.stir()
         return exchange
 
-    async def _send(self, job: Job, stream: Resumable, charge: Charge, *, fresh: bool) -> Exchange:
-        client, outgoing, replica = job.client, stream.outgoing, charge.replica
+    async def _send(self, job: Job, charge: Charge, *, fresh: bool) -> Exchange:
+        client, outgoing, replica = job.client, job.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
-        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id, stream.leg)
+        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id, job.leg)
         pool = self._pools[replica]
         connection = None if fresh else pool.take()
         if connection is None:

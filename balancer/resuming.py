@@ -11,7 +11,7 @@ import msgspec
 
 from balancer.core.types import RequestView
 from balancer.forwarding.client import Outgoing
-from balancer.forwarding.exchange import WHOLE, Leg
+from balancer.forwarding.exchange import Leg
 from balancer.vllm_api.resume import (
     CHAT_PATH,
     COMPLETIONS_PATH,
@@ -43,13 +43,21 @@ class ResumePolicy:
     sampled: bool = False
 
 
+def resumable(
+    route: Route, request: RequestView, outgoing: Outgoing, policy: ResumePolicy
+) -> "Resumable | None":
+    """The stream, if another replica might go on with it; most requests pay no more than this question."""
+    if not request.stream or policy.mode == "off" or route.path not in {CHAT_PATH, COMPLETIONS_PATH}:
+        return None
+    return Resumable(route, request, outgoing, policy)
+
+
 class Resumable:
     """`outgoing`, `request` and `leg` are what the next attempt sends, what is known of it, and its part of the stream."""
 
     def __init__(self, route: Route, request: RequestView, outgoing: Outgoing, policy: ResumePolicy) -> None:
         self.outgoing = outgoing
         self.request = request
-        self.leg = WHOLE
         self.ending: bytes | None = None
         self._asked = outgoing
         self._seen = request
@@ -57,26 +65,19 @@ class Resumable:
         self._kind = route.kind
         self._policy = policy
         self._body: dict[str, Any] | None = None  # read when it is needed
-        self._tape: Tape | None = None
-        if policy.mode == "off" or not request.stream or route.path not in {CHAT_PATH, COMPLETIONS_PATH}:
-            return
-        if policy.mode == "exact":
-            body = self._read()
-            if body is None:
-                return
+        self._tape = Tape()
+        rewrite = None
+        if policy.mode == "exact" and (body := self._read()) is not None:
             self.outgoing = replace(outgoing, body=with_ids(body, outgoing.body))
             rewrite = None if wants_ids(body) else WithoutIds()
-        else:
-            rewrite = None
-        self._tape = Tape()
         self.leg = Leg(self._tape, rewrite)
 
     def broke(self, context_tokens: int | None) -> Broken:
         """The replica was lost after something was given. RESUMED: `leg` and the rest are those of a continuation now; ENDED:
         `ending` is what the client still lacks. `context_tokens`: the model's longest context, if known.
         """
-        body = self._read() if self._tape is not None else None
-        if self._tape is None or body is None:
+        body = self._read()
+        if body is None:
             return Broken.UNSOUND
         delivered = self._tape.delivered()
         rest = going_on(self._kind, body, delivered, context_tokens=context_tokens)

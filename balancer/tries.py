@@ -16,6 +16,7 @@ PAUSE_S = 0.1
 """Before a replica is tried again."""
 MOST_PER_REPLICA = 2
 
+_NOBODY: frozenset[ReplicaId] = frozenset()
 _SLOW = frozenset({Ended.SLOW_FIRST_BYTE, Ended.SLOW_IDLE})
 
 
@@ -34,6 +35,8 @@ class Tries:
 
     @property
     def excluded(self) -> frozenset[ReplicaId]:
+        if not self._failures:
+            return _NOBODY
         return frozenset(replica for replica, count in self._failures.items() if count >= self._most_each)
 
     def failed(self, replica: ReplicaId, exchange: Exchange, now: float) -> None:

@@ -106,7 +106,9 @@ class Exchange:
         self._opaque = False  # a stream that can't be looked into: nothing is gained by holding it
         self._last = b""
         self._raw_bytes = 0
-        self._tail = b""  # of a stream: the event that is not whole yet
+        self._tail = (
+            b""  # of a stream: what came and was not given, in the end an event that is not whole yet
+        )
         self._withheld: bytes | None = None  # the event that told of the stream's end
         self.aborted = False  # the engine gave the request up
         self.status = 0
@@ -226,7 +228,6 @@ class Exchange:
                 self.scanner = SseScanner()
                 self.delimited_by_close = self.length is None and not chunked
                 self.length = None  # events are framed anew
-                self._pieces = []
                 return
         elif self.length is None and not content_type.startswith(b"application/json"):
             self._opaque = True
@@ -237,10 +238,12 @@ class Exchange:
 
     def on_body(self, piece: bytes) -> None:
         self.body_bytes += len(piece)
-        if self._pieces is not None:
-            self._pieces.append(piece)
         scanner = self.scanner
-        if scanner is not None:
+        if scanner is None:
+            if self._pieces is not None:
+                self._pieces.append(piece)
+        else:
+            self._tail = self._tail + piece if self._tail else piece
             scanner.feed(piece)
             if self._on_id is not None and scanner.answer_id is not None:
                 self._on_id(scanner.answer_id)
@@ -288,10 +291,10 @@ class Exchange:
     # -- inside
 
     def _on_events(self, scanner: SseScanner, *, complete: bool) -> None:
-        events = self._tail + b"".join(self._pieces or ())
-        self._pieces = []
-        whole = len(events) if complete else len(events) - scanner.pending_bytes
-        events, self._tail = events[:whole], events[whole:]
+        events, self._tail = self._tail, b""
+        pending = scanner.pending_bytes
+        if pending and not complete:
+            events, self._tail = events[:-pending], events[-pending:]
         self.aborted = scanner.aborted
         if not self.committed:
             self._held.append(events)
@@ -327,7 +330,9 @@ class Exchange:
         rewrite = leg.splice or leg.rewrite
         if rewrite is not None:
             events = rewrite.feed(events)
-        data = head + self._frame(events) if events else head
+        data = self._frame(events) if events else b""
+        if head:
+            data = head + data
         if complete:
             data += self._last_frame()
         if data:

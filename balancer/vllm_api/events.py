@@ -31,4 +31,9 @@ def payload(event: bytes) -> bytes | None:
 
 def payloads(events: bytes) -> list[bytes]:
     """The data of each event that has any."""
+    if events.startswith(b"data: ") and events.endswith(b"\n\n"):
+        plain = events[6:-2].split(b"\n\ndata: ")
+        # one line of data an event, as nearly all are
+        if b"\r" not in events and events.count(b"\n") == 2 * len(plain):
+            return plain
     return [data for event in EVENT_END.split(events) if (data := payload(event)) is not None]

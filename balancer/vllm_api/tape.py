@@ -19,7 +19,8 @@ from balancer.core.types import Json
 from balancer.vllm_api.answers import read_usage
 from balancer.vllm_api.events import payloads
 
-FOLD_BYTES = 16 * 1024
+FOLD_BYTES = 48 * 1024
+"""Some 200 tokens: most answers are never read."""
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """More than this is not gone on from."""
 
@@ -89,7 +90,6 @@ class Tape:
     __slots__ = (
         "_delivered",
         "_events",
-        "_events_bytes",
         "_late_ids",
         "_late_tokens",
         "_texts",
@@ -98,21 +98,19 @@ class Tape:
 
     def __init__(self) -> None:
         self._delivered = Delivered()
-        self._events: list[bytes] = []
-        self._events_bytes = 0
+        self._events = bytearray()
         self._texts: list[str] = []
         self._texts_bytes = 0
         self._late_ids: list[int] = []
         self._late_tokens = 0
 
     def __repr__(self) -> str:
-        return f"<Tape of {self._texts_bytes + self._events_bytes} bytes>"
+        return f"<Tape of {self._texts_bytes + len(self._events)} bytes>"
 
     def feed(self, events: bytes) -> None:
         """Whole events, as the replica sent them, which the client is being given."""
-        self._events.append(events)
-        self._events_bytes += len(events)
-        if self._events_bytes > FOLD_BYTES:
+        self._events += events
+        if len(self._events) > FOLD_BYTES:
             self._fold()
 
     def delivered(self) -> Delivered:
@@ -125,18 +123,17 @@ class Tape:
         return self._delivered
 
     def _fold(self) -> None:
-        events, self._events = b"".join(self._events), []
-        self._events_bytes = 0
+        events = bytes(self._events)
+        self._events.clear()
         if not self._delivered.sound:
             return
-        for data in payloads(events):
-            if data == b"[DONE]":
-                continue
-            try:
-                chunk = _chunk.decode(data)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                self._delivered.sound = False
-                return
+        lines = b"\n".join(data for data in payloads(events) if data != b"[DONE]")
+        try:
+            chunks = _chunk.decode_lines(lines)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._delivered.sound = False
+            return
+        for chunk in chunks:
             self._add(chunk)
         if self._texts_bytes > MAX_TEXT_BYTES:
             self._delivered.sound = False
