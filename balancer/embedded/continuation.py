@@ -1,11 +1,11 @@
 """What a model without weights says: a pure function of the tokens before it. No I/O, no state.
 
 Each token depends on all tokens before it and on nothing else, as in greedy decoding. Hence the same prompt has the
-same answer on every replica, and going on from prompt + part of the answer, by token ids or (for completions) by
-text, gives the rest of the same answer. Sampling parameters and seeds change nothing; each choice of `n` has its
-own text.
+same answer on every replica, and going on from prompt + part of the answer, by token ids or by text, gives the rest
+of the same answer, its end too. Sampling parameters and seeds change nothing; each choice of `n` has its own text.
 
-Every token but the first ends the answer with probability 1/200: lengths are geometric with a mean of about 200.
+Every token ends the answer with probability 1/200, but for one right after a control token: lengths are geometric with
+a mean of about 200, and the answer of a chat is never empty.
 """
 
 from array import array
@@ -60,7 +60,7 @@ def continuation(prompt: Sequence[int], limits: Limits, choice: int = 0) -> Cont
     finish_reason, stop_reason = "length", None
     while len(token_ids) < limits.max_tokens:
         draw = digest(tail.tobytes(), seed=parent)
-        may_end = token_ids and not limits.ignore_eos and len(token_ids) >= limits.min_tokens
+        may_end = last >= SPECIAL_IDS and not limits.ignore_eos and len(token_ids) >= limits.min_tokens
         if may_end and draw >> 32 < _ENDS_BELOW:
             token, piece = END_OF_TEXT, ""
             finish_reason = "stop"

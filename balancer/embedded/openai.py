@@ -20,7 +20,13 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     replica = replica_of(request)
     body = await read_body(request, ChatRequest)
     model = replica.check_model(body.model)
-    prompt_ids = render_chat(replica.tokenizer, body.messages, body.tools)
+    prompt_ids = render_chat(
+        replica.tokenizer,
+        body.messages,
+        body.tools,
+        add_generation_prompt=body.add_generation_prompt,
+        continue_final_message=body.continue_final_message,
+    )
     max_tokens = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
     generation = replica.generate([prompt_ids], body, max_tokens=max_tokens)
     shape = OpenAIShape("chat", replica, generation, body, model=model, id_=new_id("chatcmpl-", request))

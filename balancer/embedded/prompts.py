@@ -21,6 +21,8 @@ MAX_CHOICES = 16_384  # vLLM's bound on `n`
 
 Prompt = str | list[int]
 
+_TURN_CLOSE = (TURN_END, NEWLINE)
+
 
 class StreamOptions(msgspec.Struct, kw_only=True):
     include_usage: bool | None = False
@@ -55,6 +57,8 @@ class Sampling(msgspec.Struct, kw_only=True):
 
 class ChatRequest(Sampling, kw_only=True):
     messages: list[Message]
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
     max_completion_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
     logprobs: bool | None = False
@@ -71,6 +75,7 @@ class TokenizeRequest(msgspec.Struct, kw_only=True):
     messages: list[Message] | None = None
     tools: list[dict[str, Any]] | None = None
     add_generation_prompt: bool = True
+    continue_final_message: bool = False
     return_token_strs: bool | None = False
 
 
@@ -152,8 +157,12 @@ def render_chat(
     tools: Sequence[dict[str, Any]] | None = None,
     *,
     add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
 ) -> list[int]:
-    """The token ids of a conversation, tools first."""
+    """The token ids of a conversation, tools first. A final message to be continued is left open."""
+    if continue_final_message and add_generation_prompt:
+        both = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+        raise InvalidBodyError("value_error", "body", f"Value error, {both}")
     ids: list[int] = []
     if tools:
         ids += _turn(tokenizer, "system", tokenizer.encode(_canonical(tools)))
@@ -166,6 +175,8 @@ def render_chat(
         raise ApiError(
             400, "Cannot apply chat template to an empty conversation. Provide at least one message."
         )
+    if continue_final_message:
+        return ids[: -len(_TURN_CLOSE)]
     if add_generation_prompt:
         ids += [TURN_START, *tokenizer.encode("assistant"), NEWLINE]
     return ids
@@ -179,7 +190,7 @@ def media_tokens(kind: str, content: bytes, count: int | None = None) -> list[in
 
 
 def _turn(tokenizer: Tokenizer, role: str, content: list[int]) -> list[int]:
-    return [TURN_START, *tokenizer.encode(role), NEWLINE, *content, TURN_END, NEWLINE]
+    return [TURN_START, *tokenizer.encode(role), NEWLINE, *content, *_TURN_CLOSE]
 
 
 def _parts(message: Message) -> Iterator[str | dict[str, Any]]:

@@ -81,7 +81,11 @@ async def tokenize(request: web.Request) -> web.Response:
         tokens = encode_prompt(replica.tokenizer, body.prompt)
     elif body.messages is not None:
         tokens = render_chat(
-            replica.tokenizer, body.messages, body.tools, add_generation_prompt=body.add_generation_prompt
+            replica.tokenizer,
+            body.messages,
+            body.tools,
+            add_generation_prompt=body.add_generation_prompt,
+            continue_final_message=body.continue_final_message,
         )
     else:
         raise InvalidBodyError("missing", "body.prompt", "Field required")

@@ -101,6 +101,46 @@ def test_echo_token_ids_logprobs_and_continuous_usage():
     with_replica(check)
 
 
+def test_a_chat_goes_on_from_a_part_of_its_answer_by_text_and_by_token_ids():
+    async def check(client):
+        chat = {**CHAT, "max_tokens": 40, "return_token_ids": True}
+        events = [data for _, data in await client.events("/v1/chat/completions", chat)]
+        deltas = [event["choices"][0] for event in events[1:-1]]
+        given, rest = deltas[:15], "".join(choice["delta"]["content"] for choice in deltas[15:])
+        ids = [token for choice in given for token in choice["token_ids"]]
+        said = "".join(choice["delta"]["content"] for choice in given)
+
+        left = {"max_tokens": 40 - len(ids), "add_generation_prompt": False, "continue_final_message": True}
+        messages = [*CHAT["messages"], {"role": "assistant", "content": said}]
+        by_text = {**CHAT, **left, "messages": messages}
+        (_, first), *others, _ = await client.events("/v1/chat/completions", by_text)
+        assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+        assert "".join(data["choices"][0]["delta"]["content"] for _, data in others) == rest
+        _, whole = await client.post("/v1/chat/completions", by_text)
+        assert whole["choices"][0]["message"]["content"] == rest
+
+        by_ids = {**TEXT, "prompt": events[0]["prompt_token_ids"] + ids, "max_tokens": 40 - len(ids)}
+        _, whole = await client.post("/v1/completions", by_ids)
+        assert whole["choices"][0]["text"] == rest
+        _, tokenized = await client.post("/tokenize", {**left, "messages": messages})
+        assert tokenized["tokens"] == by_ids["prompt"]
+
+    with_replica(check)
+
+
+def test_a_message_is_either_continued_or_answered():
+    async def check(client):
+        for body in (
+            {"continue_final_message": True},
+            {"continue_final_message": True, "add_generation_prompt": True},
+        ):
+            status, error = await client.post("/v1/chat/completions", {**CHAT, **body})
+            assert status == 400
+            assert "Cannot set both" in error["error"]["message"]
+
+    with_replica(check)
+
+
 def test_stop_strings_end_an_answer():
     async def check(client):
         _, plain = await client.post("/v1/chat/completions", {**CHAT, "max_tokens": 20})

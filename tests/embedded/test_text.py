@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from balancer.embedded.continuation import Limits, continuation
+from balancer.embedded.prompts import Message, render_chat
 from balancer.embedded.tokenizer import (
     CONTINUING,
     END_OF_TEXT,
@@ -61,12 +62,22 @@ def test_appending_an_answer_to_its_prompt_appends_its_tokens(text, count):
 def test_going_on_from_a_part_of_the_answer_gives_the_rest(prompt, count, data):
     whole = continuation(prompt, Limits(count))
     cut = data.draw(st.integers(0, len(whole.token_ids) - 1))
-    given_ids = whole.token_ids[:cut]
-    rest = continuation(
-        [*prompt, *given_ids], Limits(count - cut, ignore_eos=whole.finish_reason == "length")
-    )
-    if whole.token_ids[cut] != END_OF_TEXT:  # an answer is never empty, so it cannot begin with its end
-        assert rest.token_ids[: len(whole.token_ids) - cut] == whole.token_ids[cut:]
+    rest = continuation([*prompt, *whole.token_ids[:cut]], Limits(count - cut))
+    assert rest.token_ids == whole.token_ids[cut:]
+    assert rest.finish_reason == whole.finish_reason
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), texts), min_size=1), st.data())
+def test_a_chat_that_is_continued_by_the_text_of_its_answer_gives_the_rest(turns, data):
+    messages = [Message(role=role, content=content) for role, content in turns]
+    prompt = render_chat(Tokenizer(), messages)
+    whole = continuation(prompt, Limits(data.draw(st.integers(2, 300))))
+    cut = data.draw(st.integers(1, len(whole.token_ids) - 1)) if len(whole.token_ids) > 1 else 0
+    said = Message(role="assistant", content="".join(whole.pieces[:cut]))
+    options = {"add_generation_prompt": False, "continue_final_message": True}
+    continued = render_chat(Tokenizer(), [*messages, said], **options)
+    assert continued == prompt + whole.token_ids[:cut]
+    assert continuation(continued, Limits(300)).text.startswith("".join(whole.pieces[cut:]))
 
 
 @given(prompts)
