@@ -3,6 +3,7 @@
 import typer
 
 from benchmarks.calibration.command import calibrate
+from benchmarks.chaos.command import chaos
 from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
 from benchmarks.simulator.command import simulate
@@ -17,6 +18,7 @@ app.command()(overhead)
 app.command()(simulate)
 app.command()(decide)
 app.command()(calibrate)
+app.command()(chaos)
 
 
 @app.callback()

@@ -87,6 +87,10 @@ class Child:
         text = self._log.read_text(encoding="utf-8", errors="replace").strip()
         return " / ".join(text.splitlines()[-lines:])
 
+    def send(self, number: signal.Signals) -> None:
+        if self.running:
+            os.kill(self.pid, number)
+
     def stop(self) -> None:
         """SIGTERM; after a while SIGKILL, also to descendants that outlived it."""
         family = cpu.tree(self.pid)

@@ -40,10 +40,10 @@ class Table:
         console.print(table)
 
 
-def console() -> Console:
+def console(width: int = 120) -> Console:
     """As wide as the terminal; wide enough for the tables where there is none."""
     found = Console()
-    return found if found.is_terminal else Console(width=120)
+    return found if found.is_terminal else Console(width=width)
 
 
 def number(value: float | None, digits: int = 0) -> str | None:

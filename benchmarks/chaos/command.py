@@ -1,0 +1,164 @@
+"""The command `chaos`: options in, runs, tables out. No measuring lives here."""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from benchmarks.chaos.faults import FAULTS, Fault, schedule
+from benchmarks.chaos.figures import QUIET, figures, tables, verdicts
+from benchmarks.chaos.lab import ARMS, find_arm, opened
+from benchmarks.chaos.run import Observed, Plan, observe
+from benchmarks.chaos.traffic import Traffic
+from benchmarks.fingerprint import fingerprint, one_line
+from benchmarks.goals import Status
+from benchmarks.overhead.arms import Program, Tools, UnavailableError
+from benchmarks.processes import NotServingError, raise_open_files
+from benchmarks.report import console, goals_table, write_json
+
+NAME = "chaos"
+REPLICA_OPTIONS = ("--speed", "0.5")  # 14 ms a token: an answer takes about 0.6 s, so a fault meets many
+
+_PEER_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm-balancer" / "peers"
+_SHORT_WINDOW_S = 2.0
+
+
+def chaos(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 where a goal is missed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the result here, as JSON.")] = None,
+    arms: Annotated[str, typer.Option(help="By commas: some of " + ", ".join(ARMS))] = "balancer",
+    faults: Annotated[
+        str, typer.Option(help="By commas: some of " + ", ".join(fault.name for fault in FAULTS))
+    ] = "",
+    short: Annotated[
+        bool, typer.Option("--short", help="Each fault once, for 2 s: about a minute, for CI.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each fault comes, if not --short.")] = 3,
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second.")] = 30.0,
+    replicas: Annotated[int, typer.Option(min=2)] = 4,
+    patience: Annotated[
+        float | None, typer.Option(min=1, help="Seconds without a byte that make a request hung.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of load, schedule and victims.")] = 1,
+    vllm_router: Annotated[
+        Path | None, typer.Option(envvar="BENCH_VLLM_ROUTER", help="A vllm-router that is installed already.")
+    ] = None,
+    peer_dir: Annotated[
+        Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
+    ] = _PEER_DIR,
+) -> None:
+    """What clients see while replicas and balancer are killed, frozen, restarted and made to lie."""
+    screen = console(170)
+    try:
+        names = _names(arms)
+        programs = {name: _found(name, Tools(peer_dir.expanduser(), vllm_router)) for name in names}
+        chosen = _faults(_names(faults))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    plan = Plan(
+        faults=schedule(chosen, 1 if short else rounds, seed),
+        rate_per_s=rate,
+        quiet_s=1.0 if short else 6.0,
+        patience_s=patience or (10.0 if short else 30.0),
+        longest_window_s=_SHORT_WINDOW_S if short else None,
+        seed=seed,
+    )
+    result: dict[str, Any] = {
+        "benchmark": NAME,
+        "fingerprint": fingerprint(),
+        "plan": {
+            "short": short,
+            "rate_per_s": rate,
+            "replicas": replicas,
+            "patience_s": plan.patience_s,
+            "seed": seed,
+            "schedule": [fault.name for fault in plan.faults],
+        },
+        "arms": {},
+    }
+    raise_open_files()
+    with tempfile.TemporaryDirectory(prefix="bench-chaos-") as folder:
+        for name, program in programs.items():
+            if isinstance(program, str):
+                result["arms"][name] = {"trouble": program}
+                continue
+            home = Path(folder) / name
+            home.mkdir()
+            result["arms"][name] = _run_arm(name, program, home, plan, replicas, screen)
+    if out is not None:
+        write_json(out, result)
+    show(result, screen)
+    if check and failed(result):
+        raise typer.Exit(1)
+
+
+def _run_arm(
+    name: str, program: Program | None, home: Path, plan: Plan, replicas: int, screen: Console
+) -> dict[str, Any]:
+    began_s = time.monotonic()
+
+    def tell(what: str) -> None:
+        screen.print(f"{time.monotonic() - began_s:6.1f} s  {name}: {what}", markup=False)
+
+    async def run() -> Observed:
+        options = REPLICA_OPTIONS
+        async with opened(program, home, replicas=replicas, options=options, flags=(), seed=plan.seed) as lab:
+            return await observe(lab, Traffic(plan.seed).asks(), plan, tell)
+
+    try:
+        return figures(uvloop.run(run()))
+    except NotServingError as error:
+        return {"trouble": str(error)}
+
+
+def show(result: dict[str, Any], screen: Console) -> None:
+    for table in tables(result):
+        table.print(screen)
+    goals_table(verdicts(result), colour=True).print(screen)
+    for name, arm in result["arms"].items():
+        if arm["trouble"]:
+            screen.print(f"{name}: {arm['trouble']}", markup=False)
+        for skipped in arm.get("skipped", ()):
+            screen.print(f"{name} skipped {skipped}", markup=False)
+        for leak, value in arm.get("leaks", {}).items():
+            screen.print(f"{name} leaked {leak} = {value:g}", markup=False)
+        for fault, phase in arm.get("phases", {}).items():
+            for outcome, examples in phase["examples"].items():
+                count = phase["outcomes"][outcome]
+                where = fault if fault == QUIET else f"during {fault}"
+                screen.print(f"{name}, {count} {outcome}, {where}: {examples[0]}", markup=False)
+    screen.print(one_line(result["fingerprint"]), markup=False)
+
+
+def failed(result: dict[str, Any]) -> bool:
+    """A missed goal, or the balancer could not be judged at all."""
+    judged = verdicts(result)
+    ours = result["arms"].get("balancer", {})
+    return any(verdict.status is Status.MISSED for verdict in judged) or bool(ours.get("trouble"))
+
+
+def _found(name: str, tools: Tools) -> Program | str | None:
+    """How to start the arm, or why that can't be."""
+    try:
+        return find_arm(name, tools)
+    except UnavailableError as error:
+        return f"not installed: {error}"
+
+
+def _faults(names: Sequence[str]) -> list[Fault]:
+    known = {fault.name: fault for fault in FAULTS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--faults: expected some of {', '.join(known)}; got {name!r}")
+    return [known[name] for name in names] or list(FAULTS)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
