@@ -154,7 +154,7 @@ class Lab:
         self.front.child = await asyncio.to_thread(self.front.start_ours, self.flags)
         return before
 
-    async def leaks(self, within_s: float = 10.0) -> dict[str, float]:
+    async def leaks(self, within_s: float) -> dict[str, float]:
         """What is not back at zero though nobody asks anything any more: our gauges, and what engines still compute."""
         pages: dict[str, tuple[int, Sequence[str]]] = {
             f"replica {i}": (each.port, _ENGINE_GAUGES) for i, each in enumerate(self.replicas)

@@ -72,10 +72,6 @@ class AbortingReplica(Replica):
         super().__init__(options)
         self._under_way: list[Generation] = []
 
-    @property
-    def idle(self) -> bool:
-        return self.engine.num_unfinished == 0
-
     def generate(
         self, prompts: Sequence[list[int]], sampling: Sampling, *, max_tokens: int | None
     ) -> Generation:
@@ -114,6 +110,10 @@ class FaultyServer:
         app.middlewares.insert(0, self._middleware())
         self._runner = _runner(app)
 
+    @property
+    def idle(self) -> bool:
+        return self._replica.engine.num_unfinished == 0
+
     async def start(self) -> None:
         await self._runner.setup()
         await self._open()
@@ -124,7 +124,7 @@ class FaultyServer:
         self._replica.cut_short()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_S):
-                while not self._replica.idle:  # noqa: ASYNC110 - the engine has no event for this; a step takes as long
+                while not self.idle:  # noqa: ASYNC110 - the engine has no event for this; a step takes as long
                     await asyncio.sleep(0.01)
         await self._runner.cleanup()
 

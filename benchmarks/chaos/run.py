@@ -18,7 +18,9 @@ from benchmarks.processes import NotServingError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`longest_window_s` cuts every window short; `warm_up_s` of load goes before the first fault."""
+    """`longest_window_s` cuts every window short; `warm_up_s` of load goes before the first fault; counters must be back at
+    zero `drained_within_s` after the last answer.
+    """
 
     faults: Sequence[Fault]
     rate_per_s: float
@@ -26,6 +28,7 @@ class Plan:
     patience_s: float
     longest_window_s: float | None = None
     warm_up_s: float = 3.0
+    drained_within_s: float = 10.0
     seed: int = 1
 
     def window_s(self, fault: Fault) -> float:
@@ -112,7 +115,7 @@ async def observe(lab: Lab, asks: Iterator[Ask], plan: Plan, tell: Callable[[str
                 observed.trouble = str(error)
                 loading.cancel()
         if observed.trouble is None:
-            observed.leaks = await lab.leaks()
+            observed.leaks = await lab.leaks(plan.drained_within_s)
     finally:
         client.close()
         observed.rows = load.rows
