@@ -4,6 +4,7 @@ import typer
 
 from benchmarks.calibration.command import calibrate
 from benchmarks.chaos.command import chaos
+from benchmarks.chaos.soak import soak
 from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
 from benchmarks.simulator.command import simulate
@@ -19,6 +20,7 @@ app.command()(simulate)
 app.command()(decide)
 app.command()(calibrate)
 app.command()(chaos)
+app.command()(soak)
 
 
 @app.callback()

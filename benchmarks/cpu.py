@@ -88,6 +88,11 @@ def resident_bytes(root: int) -> int:
     return pages * _PAGE_BYTES
 
 
+def open_files(pid: int) -> int:
+    """Descriptors of one process that it has open."""
+    return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+
+
 def _thread_ns(pids: Iterable[int]) -> dict[int, int]:
     times = {}
     for pid in pids:

@@ -67,12 +67,14 @@ class Observed:
 class Load:
     """Asks at a fixed rate until it is stopped; returns when every request has its verdict."""
 
-    def __init__(self, client: Client, asks: Iterator[Ask], rate_per_s: float) -> None:
+    def __init__(
+        self, client: Client, asks: Iterator[Ask], rate_per_s: float, on_end: Callable[[Row], None]
+    ) -> None:
         self._client = client
         self._asks = asks
+        self._on_end = on_end
         self._interval_s = 1 / rate_per_s
         self._stop = asyncio.Event()
-        self.rows: list[Row] = []
 
     def stop(self) -> None:
         self._stop.set()
@@ -91,14 +93,14 @@ class Load:
         verdict = judge(ask.truth, reply.seen(), stream=ask.stream)
         first_s = reply.first_data_s if ask.stream else None
         ttft_s = None if first_s is None else first_s - due_s
-        self.rows.append(Row(ask.kind, ask.resumable, due_s, time.monotonic(), ttft_s, verdict))
+        self._on_end(Row(ask.kind, ask.resumable, due_s, time.monotonic(), ttft_s, verdict))
 
 
 async def observe(lab: Lab, asks: Iterator[Ask], plan: Plan, tell: Callable[[str], None]) -> Observed:
     """The whole schedule under load, then what is left behind when the load is over."""
     observed = Observed()
     client = Client(lab.front.port, plan.patience_s)
-    load = Load(client, asks, plan.rate_per_s)
+    load = Load(client, asks, plan.rate_per_s, observed.rows.append)
     try:
         async with asyncio.TaskGroup() as group:
             loading = group.create_task(load.run())
@@ -118,7 +120,6 @@ async def observe(lab: Lab, asks: Iterator[Ask], plan: Plan, tell: Callable[[str
             observed.leaks = await lab.leaks(plan.drained_within_s)
     finally:
         client.close()
-        observed.rows = load.rows
     return observed
 
 

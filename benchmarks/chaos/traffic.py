@@ -52,6 +52,7 @@ class Mix:
 
     output_tokens: tuple[int, int] = _OUTPUT_TOKENS
     leaves: float = _LEAVES
+    leaves_within_s: float = 0.3
     slow: float = _SLOW
 
 
@@ -128,7 +129,7 @@ class Traffic:
             return ask
         if ask.stream and rng.random() < 0.6:
             return dataclasses.replace(ask, leaves_after_events=rng.randint(1, self._mix.output_tokens[0]))
-        return dataclasses.replace(ask, leaves_after_s=rng.uniform(0.0, 0.3))
+        return dataclasses.replace(ask, leaves_after_s=rng.uniform(0.0, self._mix.leaves_within_s))
 
     def _prose(self, least: int, most: int) -> str:
         rng = self._rng
