@@ -1,9 +1,10 @@
 """The command `chaos`: options in, runs, tables out. No measuring lives here."""
 
+import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +12,16 @@ import typer
 import uvloop
 from rich.console import Console
 
+from benchmarks.chaos import real_vllm
 from benchmarks.chaos.faults import FAULTS, Fault, schedule
 from benchmarks.chaos.figures import QUIET, figures, tables, verdicts
-from benchmarks.chaos.lab import ARMS, find_arm, opened
+from benchmarks.chaos.lab import ARMS, embedded, find_arm, opened
 from benchmarks.chaos.run import Observed, Plan, observe
 from benchmarks.chaos.traffic import Traffic
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
 from benchmarks.overhead.arms import Program, Tools, UnavailableError
-from benchmarks.processes import NotServingError, raise_open_files
+from benchmarks.processes import NotServingError, free_ports, raise_open_files
 from benchmarks.report import console, goals_table, write_json
 
 NAME = "chaos"
@@ -27,6 +29,11 @@ REPLICA_OPTIONS = ("--speed", "0.5")  # 14 ms a token: an answer takes about 0.6
 
 _PEER_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm-balancer" / "peers"
 _SHORT_WINDOW_S = 2.0
+_REAL_REPLICAS = 3
+_REAL_RATE_PER_S = 3.0  # what three of them on two cores bear
+
+_Tell = Callable[[str], None]
+_Run = Callable[[_Tell], Coroutine[None, None, Observed]]
 
 
 def chaos(
@@ -47,6 +54,12 @@ def chaos(
         float | None, typer.Option(min=1, help="Seconds without a byte that make a request hung.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of load, schedule and victims.")] = 1,
+    real: Annotated[
+        bool,
+        typer.Option(
+            "--real-vllm", help="Three real vLLM replicas on this machine's CPU, killed and frozen."
+        ),
+    ] = False,
     vllm_router: Annotated[
         Path | None, typer.Option(envvar="BENCH_VLLM_ROUTER", help="A vllm-router that is installed already.")
     ] = None,
@@ -59,12 +72,14 @@ def chaos(
     try:
         names = _names(arms)
         programs = {name: _found(name, Tools(peer_dir.expanduser(), vllm_router)) for name in names}
-        chosen = _faults(_names(faults))
+        chosen = _faults(_names(faults), real=real)
+        if real:
+            real_vllm.python()
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     plan = Plan(
         faults=schedule(chosen, 1 if short else rounds, seed),
-        rate_per_s=rate,
+        rate_per_s=min(rate, _REAL_RATE_PER_S) if real else rate,
         quiet_s=1.0 if short else 6.0,
         patience_s=patience or (10.0 if short else 30.0),
         longest_window_s=_SHORT_WINDOW_S if short else None,
@@ -75,8 +90,9 @@ def chaos(
         "fingerprint": fingerprint(),
         "plan": {
             "short": short,
-            "rate_per_s": rate,
-            "replicas": replicas,
+            "rate_per_s": plan.rate_per_s,
+            "replicas": _REAL_REPLICAS if real else replicas,
+            "real_vllm": real,
             "patience_s": plan.patience_s,
             "seed": seed,
             "schedule": [fault.name for fault in plan.faults],
@@ -91,7 +107,8 @@ def chaos(
                 continue
             home = Path(folder) / name
             home.mkdir()
-            result["arms"][name] = _run_arm(name, program, home, plan, replicas, screen)
+            run = _real(program, home, plan) if real else _embedded(program, home, plan, replicas)
+            result["arms"][name] = _run_arm(name, run, screen)
     if out is not None:
         write_json(out, result)
     show(result, screen)
@@ -99,21 +116,34 @@ def chaos(
         raise typer.Exit(1)
 
 
-def _run_arm(
-    name: str, program: Program | None, home: Path, plan: Plan, replicas: int, screen: Console
-) -> dict[str, Any]:
+def _embedded(program: Program | None, home: Path, plan: Plan, replicas: int) -> _Run:
+    async def run(tell: _Tell) -> Observed:
+        *members, spare = embedded(home, replicas + 1, REPLICA_OPTIONS)
+        async with opened(program, home, members, spare=None if program else spare) as lab:
+            return await observe(lab, Traffic(plan.seed).asks(), plan, tell)
+
+    return run
+
+
+def _real(program: Program | None, home: Path, plan: Plan) -> _Run:
+    async def run(tell: _Tell) -> Observed:
+        members = await asyncio.to_thread(real_vllm.replicas, home, free_ports(_REAL_REPLICAS))
+        async with opened(program, home, members, flags=() if program else real_vllm.FLAGS) as lab:
+            tell("recording the truth")
+            traffic = await asyncio.to_thread(real_vllm.RecordedTraffic, plan.seed, members[0].port)
+            return await observe(lab, traffic.asks(), plan, tell)
+
+    return run
+
+
+def _run_arm(name: str, run: _Run, screen: Console) -> dict[str, Any]:
     began_s = time.monotonic()
 
     def tell(what: str) -> None:
         screen.print(f"{time.monotonic() - began_s:6.1f} s  {name}: {what}", markup=False)
 
-    async def run() -> Observed:
-        options = REPLICA_OPTIONS
-        async with opened(program, home, replicas=replicas, options=options, flags=(), seed=plan.seed) as lab:
-            return await observe(lab, Traffic(plan.seed).asks(), plan, tell)
-
     try:
-        return figures(uvloop.run(run()))
+        return figures(uvloop.run(run(tell)))
     except NotServingError as error:
         return {"trouble": str(error)}
 
@@ -152,12 +182,12 @@ def _found(name: str, tools: Tools) -> Program | str | None:
         return f"not installed: {error}"
 
 
-def _faults(names: Sequence[str]) -> list[Fault]:
-    known = {fault.name: fault for fault in FAULTS}
+def _faults(names: Sequence[str], *, real: bool) -> list[Fault]:
+    known = {fault.name: fault for fault in FAULTS if fault.any_replica or not real}
     for name in names:
         if name not in known:
             raise ValueError(f"--faults: expected some of {', '.join(known)}; got {name!r}")
-    return [known[name] for name in names] or list(FAULTS)
+    return [known[name] for name in names] or list(known.values())
 
 
 def _names(text: str) -> list[str]:

@@ -113,7 +113,7 @@ def goals(*, full: bool) -> list[Goal]:
 
 
 def verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    return judge(goals(full=not result["plan"]["short"]), flat(result))
+    return judge(goals(full=not (result["plan"]["short"] or result["plan"]["real_vllm"])), flat(result))
 
 
 def flat(result: Mapping[str, Any]) -> dict[str, float]:

@@ -33,8 +33,40 @@ _ENGINE_GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(\{.*\})? (\S+)", re.MULTILINE)
 
 
-class ReplicaProcess:
-    """One replica on its own port, again and again."""
+class Replica:
+    """What a fault can do to a replica, of whatever make."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    async def start(self) -> None:
+        """Returns when it serves."""
+        raise NotImplementedError
+
+    async def order(self, trouble: Trouble) -> None:
+        raise NotImplementedError
+
+    def send(self, number: signal.Signals) -> None:
+        raise NotImplementedError
+
+    async def ended(self) -> None:
+        """Returns when its process has, by itself or by force."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    async def kill(self) -> None:
+        """SIGKILL: no last words."""
+        self.send(signal.SIGKILL)
+        await self.ended()
+
+
+class EmbeddedReplica(Replica):
+    """One embedded replica on its own port, again and again."""
 
     def __init__(self, folder: Path, ports: tuple[int, int], options: Sequence[str]) -> None:
         self.port, self._control_port = ports
@@ -44,23 +76,13 @@ class ReplicaProcess:
         self._stack = ExitStack()
         self._starts = 0
 
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
-
     async def start(self) -> None:
-        """Returns when it serves."""
         await asyncio.to_thread(self._start)
 
     async def order(self, trouble: Trouble) -> None:
         status, answer = await asyncio.to_thread(ask, self._control_port, f"/{trouble}", "POST")
         if status != 200:
             raise NotServingError(f"replica on port {self.port}: {answer}")
-
-    async def kill(self) -> None:
-        """SIGKILL: no last words."""
-        self.send(signal.SIGKILL)
-        await self.ended()
 
     def send(self, number: signal.Signals) -> None:
         if self._child is not None:
@@ -141,8 +163,8 @@ class Front:
 class Lab:
     """What a fault has at hand. `spare` runs, and nobody is told of it until the configuration is changed."""
 
-    replicas: list[ReplicaProcess]
-    spare: ReplicaProcess | None
+    replicas: Sequence[Replica]
+    spare: Replica | None
     front: Front
     rng: Random
     flags: Sequence[str] = ()
@@ -218,33 +240,34 @@ def find_arm(name: str, tools: Tools) -> Program | None:
     return arm.find(tools)
 
 
+def embedded(folder: Path, count: int, options: Sequence[str]) -> list[EmbeddedReplica]:
+    ports = free_ports(2 * count)
+    return [EmbeddedReplica(folder, pair, options) for pair in zip(ports[::2], ports[1::2], strict=True)]
+
+
 @contextlib.asynccontextmanager
 async def opened(
     program: Program | None,
     folder: Path,
+    replicas: Sequence[Replica],
     *,
-    replicas: int,
-    options: Sequence[str],
-    flags: Sequence[str],
-    seed: int,
+    spare: Replica | None = None,
+    flags: Sequence[str] = (),
 ) -> AsyncIterator[Lab]:
     """Replicas and what stands in front of them, serving; all ended when the block is left."""
-    ports = free_ports(2 * (replicas + 1) + 1)
-    pairs = list(zip(ports[1::2], ports[2::2], strict=True))
-    processes = [ReplicaProcess(folder, pair, options) for pair in pairs]
-    front = Front(ports[0], folder, None if program else folder / "balancer.yaml")
-    *members, spare = processes
-    lab = Lab(members, spare if program is None else None, front, Random(seed), flags)
-    running = processes if program is None else members
+    (port,) = free_ports(1)
+    front = Front(port, folder, None if program else folder / "balancer.yaml")
+    lab = Lab(replicas, spare, front, Random(0), flags)
+    running = [*replicas, *([spare] if spare else [])]
     try:
         await asyncio.gather(*(each.start() for each in running))
-        urls = [each.url for each in members]
+        urls = [each.url for each in replicas]
         await asyncio.to_thread(_start_front, front, program, urls, flags)
         await asyncio.to_thread(_until_serving, front.port)
         yield lab
     finally:
         await asyncio.to_thread(front.stack.close)
-        for each in processes:
+        for each in running:
             await asyncio.to_thread(each.stop)
 
 

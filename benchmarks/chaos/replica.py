@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from balancer.embedded.continuation import Continuation
 from balancer.embedded.prompts import Sampling
@@ -150,7 +151,7 @@ class FaultyServer:
         if site is not None:
             await site.stop()
 
-    def _middleware(self) -> Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]:
+    def _middleware(self) -> Middleware:
         @web.middleware
         async def trouble(request: web.Request, handler: _Handler) -> web.StreamResponse:
             early = await self._instead(request)

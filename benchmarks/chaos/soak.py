@@ -18,7 +18,7 @@ from benchmarks import cpu
 from benchmarks.chaos.client import Client
 from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.growth import ENOUGH_REQUESTS, Sample, growth
-from benchmarks.chaos.lab import Lab, opened, read_page
+from benchmarks.chaos.lab import Lab, embedded, opened, read_page
 from benchmarks.chaos.run import Load
 from benchmarks.chaos.traffic import Mix, Traffic
 from benchmarks.chaos.verdict import Outcome
@@ -70,9 +70,10 @@ def soak(
     with tempfile.TemporaryDirectory(prefix="bench-soak-") as folder:
 
         async def run() -> dict[str, float]:
-            async with opened(
-                None, Path(folder), replicas=replicas, options=_REPLICA_OPTIONS, flags=_FLAGS, seed=seed
-            ) as lab:
+            home = Path(folder)
+            members = embedded(home, replicas, _REPLICA_OPTIONS)
+            async with opened(None, home, members, flags=_FLAGS) as lab:
+                lab.rng.seed(seed)
                 return await _soak(lab, Traffic(seed, _MIX), rate, duration_s, samples)
 
         try:

@@ -116,7 +116,7 @@ def run(lie=None, *, leaked=0.0, inflict=None, window_s=0.3):
 
 
 def judged(found):
-    result = {"arms": {"balancer": found}, "plan": {"short": True}}
+    result = {"arms": {"balancer": found}, "plan": {"short": True, "real_vllm": False}}
     return {verdict.goal.figure.partition("/")[0]: verdict.status for verdict in verdicts(result)}
 
 
