@@ -29,6 +29,8 @@ REPLICA_OPTIONS = ("--speed", "0.5")  # 14 ms a token: an answer takes about 0.6
 
 _PEER_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm-balancer" / "peers"
 _SHORT_WINDOW_S = 2.0
+_PATIENCE_S = 30.0
+_SHORT_PATIENCE_S = 20.0  # over the 15 s after which the balancer gives up a replica that sends no head
 _REAL_REPLICAS = 3
 _REAL_RATE_PER_S = 3.0  # what three of them on two cores bear
 
@@ -81,7 +83,7 @@ def chaos(
         faults=schedule(chosen, 1 if short else rounds, seed),
         rate_per_s=min(rate, _REAL_RATE_PER_S) if real else rate,
         quiet_s=1.0 if short else 6.0,
-        patience_s=patience or (10.0 if short else 30.0),
+        patience_s=patience or (_SHORT_PATIENCE_S if short else _PATIENCE_S),
         longest_window_s=_SHORT_WINDOW_S if short else None,
         seed=seed,
     )
