@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         reply, ask = self._reply, self._ask
         reply.body += data
-        if reply.first_data_s is None and b"data:" in reply.body:
+        if reply.first_data_s is None and ask is not None and ask.stream and b"data:" in reply.body:
             reply.first_data_s = reply.heard_s
         wanted = None if ask is None else ask.leaves_after_events
         if wanted is not None and reply.body.count(b"data:") > wanted:

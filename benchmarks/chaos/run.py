@@ -91,7 +91,7 @@ class Load:
     async def _one(self, ask: Ask, due_s: float) -> None:
         reply = await self._client.ask(ask)
         verdict = judge(ask.truth, reply.seen(), stream=ask.stream)
-        first_s = reply.first_data_s if ask.stream else None
+        first_s = None if ask.slow else reply.first_data_s  # a slow reader's delay is its own
         ttft_s = None if first_s is None else first_s - due_s
         self._on_end(Row(ask.kind, ask.resumable, due_s, time.monotonic(), ttft_s, verdict))
 

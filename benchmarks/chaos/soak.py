@@ -40,7 +40,7 @@ _REPLICA_OPTIONS = ("--profile", "tiny", "--speed", "0.5")
 _FLAGS = ("--index-max-blocks", "5000")  # full within the warm-up: a cache that fills is no leak
 _TASKS = re.compile(r"^balancer_\w*tasks\w*(?:\{.*\})? (\S+)", re.MULTILINE)
 
-_SHORT_RUN = Goal("memory, growth after the warm-up", "rss_growth_mb", 4, unit="MB")
+_SHORT_RUN = Goal("memory, growth after the warm-up", "rss_growth_mb", 8, unit="MB")
 _LONG_RUN = Goal("memory by 100,000 requests", "rss_mb_per_100k", 1, unit="MB")
 _GOALS = (
     Goal("file descriptors, growth", "fds_growth", 10),
