@@ -143,7 +143,7 @@ def _arms_table(result: Mapping[str, Any]) -> Table:
     rows: list[tuple[str | None, ...]] = []
 
     def row(title: str, value: Any) -> None:
-        rows.append((title, *(value(arm) if "outcomes" in arm else "not installed" for arm in arms.values())))
+        rows.append((title, *(value(arm) if "outcomes" in arm else "not measured" for arm in arms.values())))
 
     row("requests", lambda arm: number(arm["requests"]))
     for outcome in Outcome:

@@ -197,12 +197,14 @@ class Lab:
 
 
 def gauge_values(page: str, names: Sequence[str]) -> dict[str, float]:
-    """Of a page in Prometheus's text format. A gauge that the page lacks is an error: it can't be known to be zero."""
+    """Of a page in Prometheus's text format. A gauge that the page does not declare is an error: it can't be known to be
+    zero. One that is declared may have no samples.
+    """
     found = {
         f"{name}{labels}": float(value) for name, labels, value in _SAMPLE.findall(page) if name in names
     }
     for name in names:
-        if not any(key.startswith(name) for key in found):
+        if f"# TYPE {name} gauge\n" not in page:
             raise NotServingError(f"expected {name} on the metrics page")
     return found
 

@@ -118,6 +118,8 @@ async def observe(lab: Lab, asks: Iterator[Ask], plan: Plan, tell: Callable[[str
                 loading.cancel()
         if observed.trouble is None:
             observed.leaks = await lab.leaks(plan.drained_within_s)
+    except NotServingError as error:
+        observed.trouble = str(error)
     finally:
         client.close()
     return observed

@@ -18,9 +18,10 @@ from benchmarks.processes import NotServingError
 
 DONE = b"data: [DONE]\n\n"
 GAUGES = (
+    "# TYPE balancer_requests_in_flight gauge\n# TYPE balancer_pending_prefill_tokens gauge\n"
+    "# TYPE balancer_held_requests gauge\n"
     'balancer_requests_in_flight{{replica="a"}} {leaked}\n'
     'balancer_pending_prefill_tokens{{replica="a"}} 0.0\n'
-    "balancer_held_requests 0.0\n"
 )
 
 
@@ -163,9 +164,10 @@ def test_a_leaked_counter_misses_its_goal():
 
 
 def test_a_gauge_that_is_not_there_is_not_zero():
-    assert gauge_values("a_b 0.0\n", ["a_b"]) == {"a_b": 0.0}
-    with pytest.raises(NotServingError, match="a_c"):
-        gauge_values("a_b 0.0\n", ["a_b", "a_c"])
+    page = '# TYPE a_b gauge\na_b{x="y"} 0.0\n# TYPE a_c gauge\n'
+    assert gauge_values(page, ["a_b", "a_c"]) == {'a_b{x="y"}': 0.0}
+    with pytest.raises(NotServingError, match="a_d"):
+        gauge_values(page, ["a_b", "a_d"])
 
 
 def test_a_fault_that_cannot_be_taken_is_skipped_with_its_reason():
