@@ -7,7 +7,8 @@ from balancer.accounting.record import Record
 from balancer.config import Settings, replica_authorization
 from balancer.core.types import ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
-from balancer.forwarding.exchange import WHOLE, Exchange, Leg
+from balancer.forwarding.exchange import Exchange
+from balancer.forwarding.leg import WHOLE, Leg
 from balancer.resuming import Resumable, ResumePolicy
 from balancer.vllm_api.routes import Route
 

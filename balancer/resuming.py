@@ -11,7 +11,7 @@ import msgspec
 
 from balancer.core.types import RequestView
 from balancer.forwarding.client import Outgoing
-from balancer.forwarding.exchange import Leg
+from balancer.forwarding.leg import Leg
 from balancer.vllm_api.resume import (
     CHAT_PATH,
     COMPLETIONS_PATH,

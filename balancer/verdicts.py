@@ -27,6 +27,8 @@ class Verdicts:
         assert ended is not None
         self._metrics.attempted(replica.id, record.reason, ended)
         record.token_at = record.token_at or exchange.token_at
+        if exchange.backpressure:
+            self._decider.declined(replica, monotonic(), exchange.retry_after_s)
         if ended is Ended.ANSWERED:
             record.status = exchange.status
             self._judge_answer(record, replica, exchange)

@@ -83,7 +83,12 @@ class Decider:
     def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
         """It answered a request, which was sent then. True if its health changed."""
         before = replica.health
+        replica.declines = 0
         return self._turned(replica, before, rules.answered(replica, self.health, now, sent_at), now)
+
+    def declined(self, replica: ReplicaState, now: float, retry_after_s: float | None = None) -> None:
+        """It answered that it is busy: no fault, and no reason to ask it again at once."""
+        self.fleet.declined(replica, now, retry_after_s)
 
     def failed(
         self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False

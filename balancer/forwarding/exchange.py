@@ -14,7 +14,6 @@ is woken only for the end of the answer, or to wait for a client that is slower 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
 
@@ -22,11 +21,10 @@ from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.headers import is_encoded, phrase, response_head
+from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.sse import SseScanner
 from balancer.vllm_api.answers import is_aborted
 from balancer.vllm_api.events import split
-from balancer.vllm_api.splice import Splice, WithoutIds
-from balancer.vllm_api.tape import Tape
 
 HOLD_BYTES = 256 * 1024
 """An answer larger than this is relayed before it is whole."""
@@ -35,20 +33,6 @@ _BACKPRESSURE = frozenset({429, 503})
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _TAIL_BYTES = 8
 _BODILESS = frozenset({204, 304})
-
-
-@dataclass(slots=True, eq=False)
-class Leg:
-    """One replica's part of a stream: `tape` records what the client is given, `rewrite` makes it what the client may see,
-    `splice` joins it to what another replica began.
-    """
-
-    tape: Tape | None = None
-    rewrite: WithoutIds | None = None
-    splice: Splice | None = None
-
-
-WHOLE = Leg()
 
 
 class Exchange:
@@ -153,6 +137,13 @@ class Exchange:
         if self.scanner is not None and self.scanner.failed:
             return self.scanner.error_code in _BACKPRESSURE
         return self.status in _BACKPRESSURE
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """What the answer says of when to ask again, if it counts seconds."""
+        told = (value for name, value in self.headers if name.lower() == b"retry-after")
+        seconds = next(told, b"")
+        return float(seconds) if seconds.isdigit() else None
 
     @property
     def held_body(self) -> bytes:

@@ -246,3 +246,13 @@ async def test_a_replica_that_was_never_there():
         await until(lambda: front.fleet[0].health is Health.HEALTHY)
         assert (await front.ask(chat())).status == 200
     await gone.stop()
+
+
+@async_test
+async def test_who_is_busy_is_not_asked_by_every_request():
+    async with cluster(4, policy="round_robin") as (front, replicas):
+        for replica in replicas[:3]:
+            replica.on_post = answers(503, BUSY, [("Retry-After", "5")])
+        statuses = [(await front.ask(chat())).status for _ in range(60)]
+        assert statuses == [200] * 60
+        assert served(replicas[:3]) == [1, 1, 1]

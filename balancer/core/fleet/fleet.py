@@ -13,6 +13,9 @@ Slow start: a replica that is new, back or restarted takes, while it warms up, r
     in flight = 1 + share * mean in flight of its siblings          share: from FIRST_SHARE to 1 over `warmup_s`
 
 so it is neither flooded for having the shortest queue nor left idle. Replicas that all begin together don't ramp.
+
+Backpressure: a replica that answered that it is busy is set aside while another one is not, for as long as its Retry-After
+says, or BUSY_S, doubled each time in a row: else each request would find out by itself.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +25,10 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health, ReplicaId
 
 FIRST_SHARE = 0.1
+
+BUSY_S = 0.25
+MOST_BUSY_S = 8.0
+"""A replica that says it is busy is set aside for so long at first, and at most."""
 
 _OFFERED = frozenset({Health.HEALTHY, Health.EJECTED})
 _COUNTED = frozenset({Health.HEALTHY, Health.EJECTED, Health.UNHEALTHY})
@@ -36,7 +43,7 @@ class Fleet:
         self.leaving: list[ReplicaState] = []
         self.panic_threshold = panic_threshold
         self.warmup_s = warmup_s
-        self._warm_at_s = float("-inf")  # nobody warms up after that
+        self._alike_at_s = float("-inf")  # nobody warms up or is set aside after that
 
     def __repr__(self) -> str:
         return f"<Fleet {', '.join(f'{r.id} {r.health}' for r in self)}>"
@@ -103,7 +110,14 @@ class Fleet:
         ):
             return
         replica.warm_from_s = now
-        self._warm_at_s = now + self.warmup_s
+        self._alike_at_s = max(self._alike_at_s, now + self.warmup_s)
+
+    def declined(self, replica: ReplicaState, now: float, retry_after_s: float | None) -> None:
+        """It said that it is busy, and perhaps for how long."""
+        pause_s = BUSY_S * 2 ** min(replica.declines, 10) if retry_after_s is None else retry_after_s
+        replica.declines += 1
+        replica.busy_until_s = now + min(pause_s, MOST_BUSY_S)
+        self._alike_at_s = max(self._alike_at_s, replica.busy_until_s)
 
     def eligible(
         self, model: str | None, now: float, tried: frozenset[ReplicaId] = frozenset()
@@ -125,7 +139,7 @@ class Fleet:
             len(best) == len(self._replicas)
             or (not tried and all(r.health is Health.HEALTHY for r in self._replicas.values()))
         ):
-            return best if now >= self._warm_at_s else self._ramped(best, now)
+            return best if now >= self._alike_at_s else self._willing(best, now)
         serving: list[ReplicaState] = []
         unknown: list[ReplicaState] = []
         for replica in self._replicas.values():
@@ -145,7 +159,7 @@ class Fleet:
     def _best(self, left: list[ReplicaState], now: float, *, panic: bool) -> list[ReplicaState]:
         healthy = [r for r in left if r.health is Health.HEALTHY]
         if healthy:
-            trusted = set(self._ramped(healthy, now))
+            trusted = set(self._willing(healthy, now))
             most = sum(r.in_flight for r in healthy) / len(healthy)
             return [
                 r
@@ -159,6 +173,11 @@ class Fleet:
     def _panics(self, found: Sequence[ReplicaState]) -> bool:
         counted = [r.health for r in found if r.health in _COUNTED and not r.draining]
         return counted.count(Health.HEALTHY) < self.panic_threshold * len(counted)
+
+    def _willing(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
+        """Without those that are set aside, if others are left, and those that warm up and have their share."""
+        free = [r for r in healthy if r.busy_until_s <= now]
+        return self._ramped(free or healthy, now)
 
     def _ramped(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
         """Without those that warm up and have their share."""

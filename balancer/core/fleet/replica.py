@@ -90,6 +90,8 @@ class ReplicaState:
     failing_since_s: float | None = None
     turned_s: float | None = None
     warm_from_s: float | None = None
+    busy_until_s: float = 0.0  # set aside, since it said that it is busy
+    declines: int = 0  # in a row
     last_error: str = ""
     last_error_at_s: float | None = None
     model_entries: tuple[dict[str, object], ...] = field(default=(), repr=False)

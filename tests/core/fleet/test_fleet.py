@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from balancer.core.errors import Blame, Refused
-from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.fleet import BUSY_S, MOST_BUSY_S, Fleet
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.types import Fault, Health
 from tests.core.states import replica
@@ -184,3 +184,27 @@ def test_pins_are_bounded_and_the_oldest_go_first(bound, ids):
         assert len(pins) == len(newest)
     for response in "abcde":
         assert pins.find(response) == dict(newest).get(response)
+
+
+def test_one_that_is_busy_is_set_aside_while_another_is_not():
+    fleet = Fleet([replica("a"), replica("b")], warmup_s=0.0)
+    fleet.declined(fleet["a"], NOW, None)
+    assert names(fleet.eligible("m", NOW)) == ["b"]
+    assert names(fleet.eligible("m", NOW, frozenset({"b"}))) == ["a"]
+    assert names(fleet.eligible("m", NOW + BUSY_S)) == ["a", "b"]
+    fleet.declined(fleet["b"], NOW, 3.0)
+    assert names(fleet.eligible("m", NOW)) == ["a", "b"]  # both are
+    assert names(fleet.eligible("m", NOW + 1)) == ["a"]
+    assert names(fleet.eligible("m", NOW + 3)) == ["a", "b"]
+
+
+def test_one_that_stays_busy_is_set_aside_for_longer_and_longer():
+    fleet = Fleet([replica("a"), replica("b")])
+    pauses = []
+    for _ in range(9):
+        fleet.declined(fleet["a"], NOW, None)
+        pauses.append(fleet["a"].busy_until_s - NOW)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (BUSY_S, MOST_BUSY_S)
+    fleet.declined(fleet["a"], NOW, 3600.0)
+    assert fleet["a"].busy_until_s == NOW + MOST_BUSY_S
