@@ -5,6 +5,7 @@ a microsecond or two. Label values are bounded whatever clients send: models tha
 nobody knows, fold into `other`. Bucket edges are vLLM's own (vllm/v1/metrics/loggers.py), so panels line up.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -168,6 +169,11 @@ class Metrics(Collector):
             "balancer_build", "Version and policy.", {"version": __version__, "policy": self._policy}
         )
         yield from self.configuration.collect()
+        yield GaugeMetricFamily(
+            "balancer_asyncio_tasks",
+            "Tasks of the event loop: side loops, and those of client connections.",
+            value=_tasks(),
+        )
         yield from self._collect_requests()
         yield from self._collect_replicas()
         yield from self._collect_health()
@@ -367,3 +373,11 @@ class Metrics(Collector):
         if model in self._models:
             return model
         return model if any(model in (replica.models or ()) for replica in self._fleet) else OTHER
+
+
+def _tasks() -> int:
+    """None of them, where no loop runs."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
