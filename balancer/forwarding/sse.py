@@ -34,7 +34,7 @@ class SseScanner:
     )
 
     def __init__(self) -> None:
-        self.events = 0  # from the first generated content on
+        self.events = 0  # with data, behind the one that brought the first generated content
         self.data_seen = False  # an event with data came: more than comments and keep-alives
         self.token_seen = False  # generated content came: TTFT is over
         self.failed = False  # an error event came
@@ -91,11 +91,14 @@ class SseScanner:
     def _events(self, events: bytes) -> None:
         if _USAGE in events and _USAGE_OBJECT.search(events):
             self._usage_in = events
-        if self.token_seen:
-            self.events += events.count(b"data:")
+        counted = self.token_seen
+        if counted:
+            self.events += events.count(b"\ndata:") + events.startswith(b"data:")
             if _ERROR not in events and _ABORT not in events:
                 return
         for data in payloads(events):
+            if self.token_seen and not counted:
+                self.events += 1 + data.count(b"\n")  # as above: by lines
             if not self.data_seen:
                 self.data_seen = True
                 self.answer_id = read_answer(data)[0]

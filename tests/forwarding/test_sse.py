@@ -10,7 +10,7 @@ from balancer.forwarding.sse import MAX_EVENT_BYTES, SseScanner
 from balancer.vllm_api.answers import Usage
 from tests.fakes.transport import bytewise, cut
 
-TELLS = ("data_seen", "token_seen", "failed", "error_code", "answer_id")
+TELLS = ("data_seen", "token_seen", "failed", "error_code", "answer_id", "events")
 
 
 def told(pieces):
