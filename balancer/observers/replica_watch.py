@@ -140,7 +140,7 @@ class ReplicaWatch:
         try:
             status, page = await self._get("/v1/models", self.settings.health_timeout_s)
             listed = _models.decode(page).data if status == 200 else None
-        except (TimeoutError, ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (TimeoutError, ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             listed = None
         if listed is None:
             self._on_failure("models", replica.id)

@@ -9,6 +9,10 @@ from typing import Any
 import msgspec
 
 from balancer.core.types import Json, Usage
+from balancer.vllm_api.events import object_in
+
+MAX_TOKENS = 10**9
+"""A count beyond is not believed: what is counted here is added up, and learned from."""
 
 
 class Event(Enum):
@@ -30,7 +34,6 @@ class _Answer(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
-_any = msgspec.json.Decoder()
 
 
 def read_answer(body: bytes) -> tuple[str | None, Usage | None]:
@@ -49,13 +52,8 @@ def read_answer(body: bytes) -> tuple[str | None, Usage | None]:
 
 def is_aborted(body: bytes) -> bool:
     """Whether the engine gave up a plain answer: vLLM 0.32 answers 200 with what it has when it is told to stop."""
-    if b'"abort"' not in body:
-        return False
-    try:
-        answer = _any.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    choices = answer.get("choices") if isinstance(answer, dict) else None
+    answer = object_in(body) if b'"abort"' in body else None
+    choices = None if answer is None else answer.get("choices")
     return isinstance(choices, list) and any(
         isinstance(choice, dict) and choice.get("finish_reason") == "abort" for choice in choices
     )
@@ -81,30 +79,29 @@ def read_usage(usage: Json) -> Usage | None:
     """
     if not isinstance(usage, dict):
         return None
-    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
-    output = usage.get("completion_tokens", usage.get("output_tokens", 0))
-    if not isinstance(prompt, int):
+    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    output = _count(usage.get("completion_tokens", usage.get("output_tokens", 0)))
+    if prompt is None:
         return None
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     if isinstance(details, dict):
-        cached = details.get("cached_tokens")
+        cached = _count(details.get("cached_tokens"))
     else:
-        cached, created = (usage.get(f"cache_{what}_input_tokens") for what in ("read", "creation"))
-        prompt += sum(count for count in (cached, created) if isinstance(count, int))
-    return Usage(
-        prompt, output if isinstance(output, int) else 0, cached if isinstance(cached, int) else None
-    )
+        cached, created = (_count(usage.get(f"cache_{what}_input_tokens")) for what in ("read", "creation"))
+        prompt += (cached or 0) + (created or 0)
+    return Usage(prompt, output or 0, cached)
+
+
+def _count(value: Json) -> int | None:
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
 
 def classify_event(data: bytes) -> Event:
     """What the payload of one `data:` line is, in any of vLLM's stream formats."""
     if data == b"[DONE]":
         return Event.DONE
-    try:
-        event = _any.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Event.OTHER
-    if not isinstance(event, dict):
+    event = object_in(data)
+    if event is None:
         return Event.OTHER
     if event.get("error") is not None or event.get("object") == "error" or event.get("type") == "error":
         return Event.ERROR
@@ -133,11 +130,9 @@ def _has_token(choice: Json) -> bool:
 
 def error_status(data: bytes) -> int | None:
     """The HTTP status that an error event inside a 200 stands for (vLLM puts it into `code`)."""
-    try:
-        event = _any.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    event = object_in(data)
+    if event is None:
         return None
-    error = event.get("error") if isinstance(event, dict) else None
-    source = error if isinstance(error, dict) else event if isinstance(event, dict) else {}
-    code = source.get("code")
+    error = event.get("error")
+    code = (error if isinstance(error, dict) else event).get("code")
     return code if isinstance(code, int) else None

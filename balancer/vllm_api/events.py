@@ -4,9 +4,14 @@ Lines end in LF or CRLF; U+2028 and its like are text.
 """
 
 import re
+from typing import Any
+
+import msgspec
 
 EVENT_END = re.compile(rb"\r?\n\r?\n")
 DONE = b"data: [DONE]\n\n"
+
+_decode = msgspec.json.Decoder().decode
 
 
 def split(events: bytes) -> list[bytes]:
@@ -37,3 +42,12 @@ def payloads(events: bytes) -> list[bytes]:
         if b"\r" not in events and events.count(b"\n") == 2 * len(plain):
             return plain
     return [data for event in EVENT_END.split(events) if (data := payload(event)) is not None]
+
+
+def object_in(data: bytes) -> dict[str, Any] | None:
+    """The JSON object that some data is, or None: what a replica sends need not be one."""
+    try:
+        value = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

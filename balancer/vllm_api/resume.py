@@ -90,7 +90,7 @@ class Continuation:
 
 def is_sound(kind: RouteKind, body: dict[str, Any], *, sampled: bool) -> bool:
     """Whether a stream of this request can be gone on with; `sampled`: even if it is not greedy."""
-    if body.get("n") not in {None, 1} or body.get("best_of") not in {None, 1}:
+    if any(body.get(name) not in (None, 1) for name in ("n", "best_of")):
         return False
     if any(body.get(name) for name in _UNSOUND) or any(name.startswith("guided_") for name in body):
         return False

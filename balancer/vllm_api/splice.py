@@ -10,11 +10,10 @@ import msgspec
 
 from balancer.core.types import Usage
 from balancer.vllm_api.answers import read_usage
-from balancer.vllm_api.events import DONE, payload, split
+from balancer.vllm_api.events import DONE, object_in, payload, split
 from balancer.vllm_api.resume import Continuation
 from balancer.vllm_api.tape import Delivered
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
 
@@ -55,18 +54,16 @@ class Splice:
         data = payload(event)
         if data is None or data == b"[DONE]":
             return event
-        try:
-            chunk = _decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return event
-        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices"), list):
+        chunk = object_in(data)
+        if chunk is None or not isinstance(chunk.get("choices"), list):
             return event
         chunk.update(self._envelope)
         chunk.pop("prompt_token_ids", None)
         if isinstance(chunk.get("usage"), dict):
             self._count(chunk["usage"])
         if chunk["choices"]:
-            chunk["choices"] = [kept for choice in chunk["choices"] if (kept := self._choice(choice))]
+            choices = [choice for choice in chunk["choices"] if isinstance(choice, dict)]
+            chunk["choices"] = [kept for choice in choices if (kept := self._choice(choice))]
             if not chunk["choices"]:
                 return b""
         return _event(chunk)
@@ -88,8 +85,9 @@ class Splice:
         begins = place.pop("role", None) is not None and not place.get(name)
         if begins and choice.get("finish_reason") is None:
             return None
-        if self._owed and place.get(name):
-            place[name] = self._pay(place[name])
+        text = place.get(name)
+        if self._owed and isinstance(text, str):
+            place[name] = self._pay(text)
         return choice
 
     def _pay(self, text: str) -> str:
@@ -149,16 +147,12 @@ def _without_ids(event: bytes) -> bytes:
     if b"token_ids" not in event:
         return event
     data = payload(event)
-    if data is None:
-        return event
-    try:
-        chunk = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return event
-    if not isinstance(chunk, dict):
+    chunk = None if data is None else object_in(data)
+    if chunk is None:
         return event
     chunk.pop("prompt_token_ids", None)
-    for choice in chunk.get("choices") or ():
+    choices = chunk.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
             choice.pop("token_ids", None)
             choice.pop("prompt_token_ids", None)

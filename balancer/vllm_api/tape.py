@@ -130,7 +130,7 @@ class Tape:
         lines = b"\n".join(data for data in payloads(events) if data != b"[DONE]")
         try:
             chunks = _chunk.decode_lines(lines)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._delivered.sound = False
             return
         for chunk in chunks:

@@ -31,8 +31,9 @@ def garbage(connection, request):
         lambda connection, request: connection.reset(),
         lambda connection, request: connection.write(b"SSH-2.0-x\r\n\r\n"),
         answers(200, b""),
+        answers(200, b'{"data": [{"id": ' + b"[" * 2000),
     ],
-    ids=["garbage", "404", "500", "silent", "reset", "no http", "empty"],
+    ids=["garbage", "404", "500", "silent", "reset", "no http", "empty", "deep"],
 )
 @pytest.mark.parametrize("page", ["/metrics", "/v1/models"])
 @async_test

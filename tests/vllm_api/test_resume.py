@@ -248,6 +248,7 @@ def test_a_minimum_is_what_is_left_of_it():
     "more",
     [
         {"n": 2},
+        {"n": [1]},
         {"best_of": 3},
         {"tools": [{"type": "function"}]},
         {"logprobs": True},

@@ -113,7 +113,7 @@ class ReplicaState:
     def context_tokens(self) -> int | None:
         """The longest prompt and answer together that each of its models takes, if it told."""
         lengths = [entry.get("max_model_len") for entry in self.model_entries]
-        return min((length for length in lengths if isinstance(length, int)), default=None)
+        return min((length for length in lengths if type(length) is int and length > 0), default=None)
 
     @property
     def at_limit(self) -> bool:

@@ -43,3 +43,13 @@ def test_what_is_not_known_is_neither_yes_nor_no():
     assert replica(models=None).serves(None) is True
     assert replica(models=()).serves("m") is False
     assert replica().serves("m") is True
+
+
+@pytest.mark.parametrize(
+    ("lengths", "context_tokens"),
+    [([], None), ([None], None), ([4096, 2048], 2048), ([0, -1, True, 10.5, "9"], None), ([-1, 4096], 4096)],
+)
+def test_the_shortest_context_that_can_be_is_the_one_that_counts(lengths, context_tokens):
+    state = replica()
+    state.model_entries = tuple({"id": "m", "max_model_len": length} for length in lengths)
+    assert state.context_tokens == context_tokens
