@@ -123,6 +123,8 @@ def file(path: Path) -> Layer:
         raise _unreadable("YAML that is less deeply nested", str(path)) from None
     except ValueError as error:
         raise _unreadable(f"valid YAML: {error}", str(path)) from None
+    except (LookupError, AttributeError, TypeError):  # what PyYAML makes of `!!bool x` and its like
+        raise _unreadable("valid YAML: values that fit their tags", str(path)) from None
     finally:
         loader.dispose()
     if content is None:

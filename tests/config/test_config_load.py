@@ -227,6 +227,9 @@ def test_all_mistakes_at_once_each_with_its_place(tmp_path):
         ("a: 2026-99-99\n", "valid YAML"),
         ("[" * 5000, "less deeply nested"),
         ("? [a]\n: 1\n", "balancer.yaml:1:3"),
+        ("reuse_port: !!bool maybe\n", "fit their tags"),
+        ("a: !!timestamp soon\n", "fit their tags"),
+        ("port: !!int ''\n", "fit their tags"),
     ],
 )
 def test_a_file_that_is_not_yaml_of_settings(tmp_path, content, said):
