@@ -152,7 +152,9 @@ class Connection(asyncio.Protocol):
             self._exchange.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._exchange is not None and not self._complete:
+        if (
+            self._exchange is not None and not self._exchange.status
+        ):  # else it is a trailer, which passes in its bytes
             self._exchange.headers.append((name, value))
 
     def on_headers_complete(self) -> None:

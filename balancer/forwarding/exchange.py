@@ -33,6 +33,8 @@ _BACKPRESSURE = frozenset({429, 503})
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _TAIL_BYTES = 8
 _BODILESS = frozenset({204, 304})
+_CONTROLS = bytes(range(0x20)) + b"\x7f"
+"""What llhttp lets pass in a reason, and HTTP does not."""
 
 
 class Exchange:
@@ -128,7 +130,7 @@ class Exchange:
     def retryable(self) -> bool:
         """Whether this answer says that another replica may do better."""
         if self.scanner is not None and self.scanner.failed:
-            return self.scanner.error_code in _RETRYABLE
+            return self.scanner.deadly or self.scanner.error_code in _RETRYABLE
         return self.aborted or self.status in _RETRYABLE
 
     @property
@@ -200,8 +202,7 @@ class Exchange:
 
     def on_head(self, status: int) -> None:
         self.status = status
-        if not self.reason:
-            self.reason = phrase(status)
+        self.reason = self.reason.translate(None, _CONTROLS) or phrase(status)
         content_type = b""
         chunked = False
         for name, value in self.headers:
@@ -270,6 +271,8 @@ class Exchange:
                 self.commit(complete=complete)
                 if not complete:
                     self._pieces = [] if self._reframe else None
+            elif self._held_bytes > HOLD_BYTES:  # no stream to go on with, and too long to be kept
+                self.end(Ended.FAILED)
         if complete:
             self.end(Ended.ANSWERED)
 

@@ -15,6 +15,7 @@ WRONG = event({"error": {"message": "no such tool", "type": "BadRequestError", "
 DEAD = event(
     {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}
 )
+UNKNOWN = event({"error": {"message": "what is it?"}})
 ABORTED = event({"id": "1", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "abort"}]})
 LOST = event({"error": {"message": "lost"}})
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n"
@@ -105,7 +106,7 @@ def test_an_error_of_the_client_told_in_band_is_given():
     assert decoded(client.written).body == WRONG
 
 
-@pytest.mark.parametrize("end", [BUSY, DEAD, ABORTED])
+@pytest.mark.parametrize("end", [BUSY, DEAD, UNKNOWN, ABORTED])
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_stream_that_tells_of_its_own_end_after_the_first_token_is_cut_before_it(end, apart):
     bench, exchange, client = asked()

@@ -49,6 +49,7 @@ ANSWERS = {
     "interim": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + SIZED + JSON, 200, JSON),
     "an error": (b"HTTP/1.1 422 Unprocessable\r\nContent-Length: 2\r\nX-Id: 7\r\n\r\n{}", 422, b"{}"),
     "no reason": (b"HTTP/1.1 400\r\nContent-Length: 2\r\n\r\n{}", 400, b"{}"),
+    "a reason with controls": (b"HTTP/1.1 200 \x00\x7f\r\nContent-Length: 2\r\n\r\n{}", 200, b"{}"),
     "its own status": (b"HTTP/1.1 299 Fine\r\nContent-Length: 2\r\n\r\n{}", 299, b"{}"),
 }  # fmt: skip
 NAMED = pytest.mark.parametrize("name", ANSWERS)
@@ -110,6 +111,12 @@ def test_an_old_client_that_keeps_alive_is_told_where_the_answer_ends(name):
 def test_a_client_that_wants_to_close_is_told_so(name):
     *_, message, _ = check(name, [ANSWERS[name][0]], keep_alive=False)
     assert message.all(b"connection") == [b"close"]
+
+
+def test_trailers_are_no_fields_of_the_head():
+    *_, message, written = check("extensions and trailers", [ANSWERS["extensions and trailers"][0]])
+    assert (message.all(b"x-t"), message.all(b"x-u")) == ([], [])
+    assert written.endswith(b"X-T: 1\r\nX-U: 2\r\n\r\n")
 
 
 @pytest.mark.parametrize("surplus", [b"x", SIZED + JSON, b"\r\n"])
