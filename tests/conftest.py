@@ -1,4 +1,10 @@
-"""What holds for every test: property tests are seeded, leave no files, and are not judged by a busy machine's clock."""
+"""What holds for every test: property tests leave no files, and are not judged by a busy machine's clock.
+
+HYPOTHESIS_PROFILE chooses how long they search: `repeatable` (the default), the same few examples each time, or `deep`, for
+scripts/fuzz: others each time, FUZZ_EXAMPLES of them.
+"""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
@@ -9,4 +15,11 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("repeatable")
+settings.register_profile(
+    "deep",
+    settings.get_profile("repeatable"),
+    derandomize=False,
+    print_blob=True,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")),
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
