@@ -81,20 +81,12 @@ class Told(ReplicaWatch):
 
 @given(MODELS, MODELS)
 def test_a_models_page_of_any_shape_is_read_or_changes_nothing(page, next_page):
-    decider = make_decider(settings_for(["http://a"]), random.Random(0).random)
+    settings = settings_for(["http://a"])
+    decider = make_decider(settings, random.Random(0).random)
     (replica,) = decider.fleet
     failures = []
     watch = Told(
-        replica,
-        decider,
-        None,
-        authorization=None,
-        health_interval_s=1,
-        health_timeout_s=1,
-        metrics_interval_s=1,
-        metrics_timeout_s=1,
-        models_interval_s=1,
-        on_failure=lambda *what: failures.append(what),
+        replica, decider, None, settings, authorization=None, on_failure=lambda *what: failures.append(what)
     )
     for watch.page in (page, next_page):
         before, failures[:] = (replica.models, replica.model_entries), []
@@ -103,7 +95,7 @@ def test_a_models_page_of_any_shape_is_read_or_changes_nothing(page, next_page):
             assert (replica.models, replica.model_entries) == before
         assert replica.context_tokens is None or replica.context_tokens > 0
     replica.health = Health.HEALTHY
-    pages = OwnPages(decider, Metrics(decider.fleet, "round_robin"), lambda: False)
+    pages = OwnPages(decider, Metrics(decider.fleet, "round_robin", decider.line), lambda: False)
     listed = json.loads(pages.models(None).body)["data"]
     assert {entry["id"] for entry in listed} == (replica.models or set())
 
@@ -143,7 +135,7 @@ def test_a_request_is_one_line_of_the_access_log_whatever_it_held(record, reques
 @given(st.lists(RECORD, max_size=5))
 def test_a_page_of_our_own_metrics_is_readable_whatever_was_counted(records):
     decider = make_decider(settings_for(["http://a"]), random.Random(0).random)
-    metrics = Metrics(decider.fleet, "round_robin")
+    metrics = Metrics(decider.fleet, "round_robin", decider.line)
     for record in records:
         record.status = 200
         metrics.add(record)
