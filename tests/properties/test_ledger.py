@@ -35,7 +35,9 @@ LONG_TOKENS = 60_000
 FOREVER_S = 1e6
 
 which = st.integers(0, 30)
-usages = st.none() | st.builds(Usage, st.integers(0, 5000), st.integers(0, 500), st.none() | st.integers(0, 5000))
+usages = st.none() | st.builds(
+    Usage, st.integers(0, 5000), st.integers(0, 500), st.none() | st.integers(0, 5000)
+)
 
 
 @dataclass(eq=False)
@@ -226,7 +228,9 @@ class Ledger(RuleBasedStateMachine):
         reading = sample(self.now, process_start_time_s=start, kv_capacity_tokens=capacity, **signals)
         self.decider.sampled(state, reading, state.in_flight)
 
-    @rule(number=which, error=st.sampled_from(["", "", "slow"]), refused=st.booleans(), generated=st.booleans())
+    @rule(
+        number=which, error=st.sampled_from(["", "", "slow"]), refused=st.booleans(), generated=st.booleans()
+    )
     def is_probed(self, number, error, refused, generated):
         state = self.states[number % len(self.states)]
         self.decider.probed(state, self.now, self.now, error=error, refused=refused, generated=generated)
