@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from balancer.accounting import access_log
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.record import Record
-from balancer.config.build import make_decider
+from balancer.config.build import make_decider, make_replica
 from balancer.core.types import EngineSample, Health
 from balancer.frontend.own import OwnPages
 from balancer.observers.replica_watch import ReplicaWatch
@@ -83,7 +83,8 @@ class Told(ReplicaWatch):
 def test_a_models_page_of_any_shape_is_read_or_changes_nothing(page, next_page):
     settings = settings_for(["http://a"])
     decider = make_decider(settings, random.Random(0).random)
-    (replica,) = decider.fleet
+    replica = make_replica(settings.replicas[0])
+    decider.join(replica)
     failures = []
     watch = Told(
         replica, decider, None, settings, authorization=None, on_failure=lambda *what: failures.append(what)

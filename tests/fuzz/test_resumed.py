@@ -95,7 +95,8 @@ def test_a_tape_says_the_same_however_the_events_came(events, cuts):
     expected = understood(whole.delivered())
     assert expected["tokens"] >= 0
     assert len(expected["text"]) <= MAX_TEXT_BYTES
-    assert understood(single.delivered()) == understood(grouped.delivered()) == expected
+    for found in (understood(single.delivered()), understood(grouped.delivered())):
+        assert found == expected if expected["sound"] else not found["sound"]
 
 
 @given(EVENTS)

@@ -1,6 +1,7 @@
 """Through the front door: replicas that do anything at all, clients that leave at any moment, and nothing is left behind."""
 
 import asyncio
+import contextlib
 import json
 import re
 from random import Random
@@ -183,6 +184,15 @@ def check(answer, body):
         assert b'"error"' in answer.body.split(b"\n\n")[-2], body["plan"]
 
 
+@contextlib.asynccontextmanager
+async def serving():
+    replica = await Replica("spare").start()
+    try:
+        yield replica
+    finally:
+        await replica.stop()
+
+
 @pytest.mark.parametrize(
     ("policy", "resume", "timed"),
     [("predicted_latency", "text", True), ("cache_aware", "exact", False), ("held", "text", False)],
@@ -192,10 +202,10 @@ async def test_after_everything_nothing_is_counted_waited_for_or_running(policy,
     rng = Random(f"{policy} {resume}")
     given = {"policy": "round_robin" if policy == "held" else policy, "resume": resume}
     limits = {"first_byte_timeout_s": 0.2, "idle_timeout_s": 0.2} if timed else {}
-    async with cluster(3, **given, **limits) as (front, replicas):
+    async with serving() as spare, cluster(3, **given, **limits) as (front, replicas):
         if policy == "held":
             hold(front)
-        act = Act(replicas)
+        act = Act([*replicas, spare])
         gate = asyncio.Semaphore(AT_ONCE)
         balancer = front.balancer
         idle_tasks = len(asyncio.all_tasks())
@@ -207,13 +217,22 @@ async def test_after_everything_nothing_is_counted_waited_for_or_running(policy,
             if answer is not None:
                 check(answer, body)
 
+        async def reload():
+            """One replica leaves, comes back, and moves, while all others stay."""
+            stays, moves = replicas[:2], replicas[2]
+            for there in ([], [moves], [{"url": spare.url, "name": moves.name}], [moves]):
+                await asyncio.sleep(3 * TICK_S)
+                await front.reload(*stays, *there, **given, **limits)
+
         async with asyncio.TaskGroup() as group:
+            group.create_task(reload())
             for number in range(REQUESTS):
                 group.create_task(one(number))
 
-        lifecycle = balancer._server.request_handler._lifecycle
+        lifecycle = balancer._lifecycle
         await until(front.idle)
         await until(lambda: not lifecycle._running)
+        await until(lambda: not balancer.decider.fleet.leaving)
         assert not lifecycle.watchman._under_way
         assert not lifecycle.room._places
         assert len(balancer.decider.line) == 0
@@ -221,10 +240,10 @@ async def test_after_everything_nothing_is_counted_waited_for_or_running(policy,
         await until(
             lambda: (
                 sum(not connection.closed.is_set() for connection in act.used)
-                == sum(not kept.closed for pool in balancer._pools.values() for kept in pool._idle)
+                == sum(not kept.closed for pool in balancer.replicas.pools.values() for kept in pool._idle)
             )
         )
-        assert all(kept._exchange is None for pool in balancer._pools.values() for kept in pool._idle)
+        assert all(kept._exchange is None for pool in balancer.replicas.pools.values() for kept in pool._idle)
         await until(lambda: len(asyncio.all_tasks()) <= idle_tasks)
         assert json.loads((await front.ask(target="/load")).body) == {"server_load": 0}
         assert len(act.asked) > REQUESTS / 2

@@ -235,6 +235,10 @@ class Ledger(RuleBasedStateMachine):
         state = self.states[number % len(self.states)]
         self.decider.probed(state, self.now, self.now, error=error, refused=refused, generated=generated)
 
+    @rule(number=which, draining=st.booleans())
+    def is_drained_or_taken_up_again(self, number, draining):
+        self.decider.drain(self.some(number), draining=draining, now=self.now)
+
     @rule(seconds=st.floats(0, 100))
     def time_passes(self, seconds):
         self.now += seconds
@@ -264,10 +268,13 @@ class Ledger(RuleBasedStateMachine):
         for waiting in self.held:
             self.decider.line.leave(waiting)
         assert len(self.decider.line) == 0
+        self.fleet.settle()
+        assert not self.fleet.leaving
         self.held = []
         for state in self.states:
             assert (state.in_flight, state.pending_tokens) == (0, 0)
             state.health, state.ejection = Health.HEALTHY, None  # which keeps its last trial
+            state.draining = False
         self.now += FOREVER_S  # policies may remember for a while
         self.decider.decide(asked("p"), frozenset(), self.now)
         left = {type(each).__name__ for each in reachable(self.decider) if isinstance(each, Charge | Waiting)}
