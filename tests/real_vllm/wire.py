@@ -37,8 +37,8 @@ class Answer:
         return json.loads(self.body)
 
     def events(self) -> list[tuple[str | None, object]]:
-        """The server-sent events as (event name, data), data decoded where it is JSON."""
-        return [_event(block) for block in self.body.decode().split("\n\n") if block]
+        """The server-sent events as (event name, data), data decoded where it is JSON; comments are left out."""
+        return [_event(block) for block in self.body.decode().split("\n\n") if block and block[0] != ":"]
 
 
 def _event(block: str) -> tuple[str | None, object]:
