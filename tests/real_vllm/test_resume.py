@@ -132,8 +132,10 @@ def test_by_text_the_answer_goes_on_from_what_was_delivered(mortals, balance):
             else:
                 rest = {"prompt": body["prompt"] + before}
             goes_on = text_of(ask(next(iter(mortals)), path, body | rest | {"max_tokens": left}).body)
-            assert (
-                text_of(raw).strip()
-                == (before.rstrip() + goes_on if path == CHAT else before + goes_on).strip()
-            )
+            if path == CHAT:  # whitespace before the seam may come again behind it, and is given once
+                for mark in before[len(before.rstrip()) :]:
+                    if not goes_on.startswith(mark):
+                        break
+                    goes_on = goes_on[1:]
+            assert text_of(raw) == before + goes_on
             check_one_answer(raw, whole)
