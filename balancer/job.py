@@ -20,6 +20,7 @@ class LifecycleLimits:
     max_attempts: int = 3
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
+    total_timeout_s: float | None = None
     client_stall_timeout_s: float | None = None
     retry_budget: float = 0.2
     resume: ResumePolicy = field(default_factory=ResumePolicy)
@@ -32,6 +33,7 @@ class LifecycleLimits:
             settings.max_attempts,
             settings.first_byte_timeout_s,
             settings.idle_timeout_s,
+            settings.total_timeout_s,
             settings.client_stall_timeout_s,
             settings.retry_budget,
             ResumePolicy(settings.resume, settings.resume_sampled),

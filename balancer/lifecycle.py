@@ -16,7 +16,7 @@ from time import monotonic
 
 from balancer.accounting.metrics import Metrics
 from balancer.core.decider import Decider
-from balancer.core.errors import Refused, replicas_failed, shutting_down, too_slow
+from balancer.core.errors import Refused, shutting_down, too_slow
 from balancer.core.fleet.budget import RetryBudget
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
@@ -31,14 +31,14 @@ from balancer.job import Job, LifecycleLimits
 from balancer.resuming import Broken, Resumable, resumable
 from balancer.tries import Tries
 from balancer.verdicts import Verdicts
-from balancer.vllm_api.errors import replica_lost, shut_down
+from balancer.vllm_api.errors import replica_lost, shut_down, timed_out
 from balancer.waiting_room import Placed, WaitingRoom
 from balancer.watchman import Watchman
 
 log = logging.getLogger("balancer.requests")
 
 CLIENT_LEFT = 499
-_SHUTDOWN = "shutdown"
+_SHUTDOWN, _TIMEOUT = "shutdown", "timeout"
 """What a task is cancelled with that is ended by ourselves."""
 
 
@@ -83,17 +83,16 @@ class Lifecycle:
         assert task is not None
         record.model = job.request.model
         self._running.add(task)
+        total_s = self._limits.total_timeout_s
+        timer = None if total_s is None else self._loop.call_later(total_s, task.cancel, _TIMEOUT)
         try:
             await self._attempts(job)
         except asyncio.CancelledError as cancelled:
-            if cancelled.args == (_SHUTDOWN,):
+            if cancelled.args and cancelled.args[0] in {_SHUTDOWN, _TIMEOUT}:
                 task.uncancel()
-                record.ended_by = "shutdown"
-                if job.given is not None:
-                    job.given.break_off(shut_down(job.route.dialect))
-                    return
-                record.status = 503
-                raise shutting_down() from None
+                record.ended_by = cancelled.args[0]
+                self._end(job)
+                return
             record.status, record.ended_by = CLIENT_LEFT, "client"
             raise
         except ClientStalled:
@@ -102,9 +101,23 @@ class Lifecycle:
             record.status, record.ended_by = refused.status, "refusal"
             raise
         finally:
+            if timer is not None:
+                timer.cancel()
             self._running.discard(task)
             record.ended_at = monotonic()
             self._metrics.add(record)
+
+    def _end(self, job: Job) -> None:
+        """Raises: Refused, if nothing was given yet."""
+        if job.record.ended_by == _SHUTDOWN:
+            event, refused = shut_down, shutting_down()
+        else:
+            event, refused = timed_out, too_slow("finish its answer", self._limits.total_timeout_s or 0)
+        if job.given is None:
+            job.record.status = refused.status
+            raise refused from None
+        job.record.status = job.given.status
+        job.given.break_off(event(job.route.dialect))
 
     async def _attempts(self, job: Job) -> None:
         self._budget.requested(job.record.arrived_at)
@@ -141,7 +154,7 @@ class Lifecycle:
             tries.declined.commit()
             job.record.status = tries.declined.status
         else:
-            raise self._refusal(tries.last)
+            raise tries.refusal(self._limits.first_byte_timeout_s, self._limits.idle_timeout_s)
 
     def _break_off(self, job: Job, stream: Resumable | None, broken: Broken) -> None:
         """No replica goes on with what the client was given: it may be whole but for its end."""
@@ -153,27 +166,17 @@ class Lifecycle:
         else:
             job.given.break_off(replica_lost(job.route.dialect))
 
-    def _refusal(self, last: Ended) -> Refused:
-        if last is Ended.SLOW_FIRST_BYTE:
-            return too_slow("begin its answer", self._limits.first_byte_timeout_s or 0)
-        if last is Ended.SLOW_IDLE:
-            return too_slow("go on with its answer", self._limits.idle_timeout_s or 0)
-        return replicas_failed()
-
     async def _place(self, job: Job, tries: Tries) -> Placed:
         """Where this attempt goes, charged for, when it may. A retry has to wait only where all are at their limit."""
         request, pinned, now = job.request, job.pinned, monotonic()
-        if (
-            pinned is not None
-            and pinned not in tries.excluded
-            and self._decider.fleet.get(pinned) is not None
-        ):
+        fleet, excluded = self._decider.fleet, tries.excluded
+        if pinned is not None and pinned not in excluded and fleet.get(pinned) is not None:
             decision = Decision(pinned, "pinned")
         else:
-            decision = self._decider.decide(request, tries.excluded, now)
+            decision = self._decider.decide(request, excluded, now)
             if decision.wait:
                 try:
-                    return await self.room.place(request, decision, tries.excluded)
+                    return await self.room.place(request, decision, excluded)
                 finally:
                     job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
         return decision, self._decider.dispatch(request, decision, now)

@@ -7,6 +7,7 @@ fleet's budget; what a dead replica had is not.
 
 import asyncio
 
+from balancer.core.errors import Refused, replicas_failed, too_slow
 from balancer.core.fleet.budget import RetryBudget
 from balancer.core.types import ReplicaId
 from balancer.forwarding.ended import Ended
@@ -61,3 +62,11 @@ class Tries:
         self._most_each = MOST_PER_REPLICA
         await asyncio.sleep(PAUSE_S)
         return True
+
+    def refusal(self, first_byte_timeout_s: float | None, idle_timeout_s: float | None) -> Refused:
+        """What is told when every attempt failed, and no replica said anything that could be told."""
+        if self.last is Ended.SLOW_FIRST_BYTE:
+            return too_slow("begin its answer", first_byte_timeout_s or 0)
+        if self.last is Ended.SLOW_IDLE:
+            return too_slow("go on with its answer", idle_timeout_s or 0)
+        return replicas_failed()

@@ -13,7 +13,8 @@ class Record:
     that its policy expected of the attempt sent at `sent_at`. What is told of attempts is told of the last one.
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
-    nothing), `replica` (it broke off) or `shutdown` (ours). `resumed` counts how often another replica went on with the answer.
+    nothing), `replica` (it broke off), `shutdown` or
+    `timeout` (ours). `resumed` counts how often another replica went on with the answer.
     """
 
     path: str

@@ -239,6 +239,10 @@ class Upstream(_Model):
     idle_timeout_s: Period | None = None
     """How long a replica may fall silent within an answer. Default: as long as it shows signs of life elsewhere."""
 
+    total_timeout_s: Period | None = None
+    """How long a request may take in all, from its arrival to the end of its answer. Default: no limit: long answers are no
+    fault."""
+
 
 class Health(_Model):
     health_probe: Literal["health", "generate"] = "health"

@@ -56,6 +56,12 @@ def shut_down(dialect: Dialect) -> bytes:
     return _event(dialect, 503, message, "ServiceUnavailableError")
 
 
+def timed_out(dialect: Dialect) -> bytes:
+    """The event that ends a stream at the limit of all its time."""
+    message = "The answer was not complete within its time limit (total_timeout_s)."
+    return _event(dialect, 504, message, "GatewayTimeoutError")
+
+
 def _event(dialect: Dialect, status: int, message: str, type_: str) -> bytes:
     body = error_body(dialect, status, message, type_=type_)
     if dialect is Dialect.ANTHROPIC:

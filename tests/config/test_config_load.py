@@ -24,6 +24,7 @@ EXAMPLES = {
     "host": ("127.0.0.1", "127.0.0.1"),
     "client_stall_timeout_s": ("7.5", 7.5),
     "retry_budget": ("0.5", 0.5),
+    "total_timeout_s": ("90", 90.0),
     "resume": ("exact", "exact"),
     "resume_sampled": ("true", True),
     "port": ("9000", 9000),

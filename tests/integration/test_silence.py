@@ -114,6 +114,22 @@ async def test_comments_are_a_sign_of_life(hasty):
         assert len(asked) == 1
 
 
+@async_test
+async def test_a_limit_of_all_time_ends_what_is_under_way():
+    async with cluster(total_timeout_s=0.3) as (front, (replica,)):
+        replica.on_post = silent
+        answer = await front.ask(chat())
+        assert (answer.status, answer.json()["error"]["type"]) == (504, "GatewayTimeoutError")
+        replica.on_post = lambda connection, request: connection.write(SSE_HEAD, chunk(ROLE))
+        answer = await front.ask(stream())
+        assert not answer.complete
+        assert b"total_timeout_s" in answer.body
+        await until(front.idle)
+        page = (await front.ask(target="/metrics", method="GET")).body.decode()
+        assert 'code="504",ended_by="timeout"' in page
+        assert 'code="200",ended_by="timeout"' in page
+
+
 # -- clients
 
 
