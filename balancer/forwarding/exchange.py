@@ -92,9 +92,7 @@ class Exchange:
         self._opaque = False  # a stream that can't be looked into: nothing is gained by holding it
         self._last = b""
         self._raw_bytes = 0
-        self._tail = (
-            b""  # of a stream: what came and was not given, in the end an event that is not whole yet
-        )
+        self._tail: bytes | bytearray = b""  # of a stream: the event that is not whole yet
         self._withheld: bytes | None = None  # the event that told of the stream's end
         self.aborted = False  # the engine gave the request up
         self.status = 0
@@ -235,7 +233,12 @@ class Exchange:
             if self._pieces is not None:
                 self._pieces.append(piece)
         else:
-            self._tail = self._tail + piece if self._tail else piece
+            if not self._tail:
+                self._tail = piece
+            elif isinstance(self._tail, bytes):
+                self._tail = bytearray(self._tail + piece)
+            else:
+                self._tail += piece
             scanner.feed(piece)
             if self._on_id is not None and scanner.answer_id is not None:
                 self._on_id(scanner.answer_id)
@@ -285,10 +288,13 @@ class Exchange:
     # -- inside
 
     def _on_events(self, scanner: SseScanner, *, complete: bool) -> None:
-        events, self._tail = self._tail, b""
-        pending = scanner.pending_bytes
-        if pending and not complete:
-            events, self._tail = events[:-pending], events[-pending:]
+        tail, pending = self._tail, 0 if complete else scanner.pending_bytes
+        if not pending:
+            events, self._tail = bytes(tail), b""
+        elif pending == len(tail):
+            events = b""
+        else:
+            events, self._tail = bytes(tail[:-pending]), tail[-pending:]
         self.aborted = scanner.aborted
         if not self.committed:
             self._held.append(events)

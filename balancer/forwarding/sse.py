@@ -11,7 +11,8 @@ from balancer.core.types import Usage
 from balancer.vllm_api.answers import Event, classify_event, error_status, read_answer
 from balancer.vllm_api.events import EVENT_END, payloads
 
-MAX_EVENT_BYTES = 64 * 1024
+MAX_EVENT_BYTES = 1024 * 1024
+"""The first and the last event of a Responses stream repeat the request's instructions and tools."""
 
 _USAGE = b'"usage"'
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
@@ -43,20 +44,19 @@ class SseScanner:
         self.answer_id: str | None = None
         self._usage_in: bytes | None = None
         self.skipping = False  # within an event that is too long to be kept
-        self._carry = b""
+        self._carry = bytearray()
 
     def feed(self, piece: bytes) -> None:
-        if self._carry:
-            piece = self._carry + piece
-            self._carry = b""
-        if not piece.endswith(b"\n\n"):
-            end = _last_event_end(piece)
-            rest = piece[end:]
-            piece = piece[:end]
-            if len(rest) > MAX_EVENT_BYTES:
+        carry = self._carry
+        if carry or not piece.endswith(b"\n\n"):
+            looked_at = max(0, len(carry) - 3)  # an event's end may have begun
+            carry += piece
+            end = _last_event_end(carry, looked_at)
+            piece = bytes(carry[:end])
+            del carry[:end]
+            if len(carry) > MAX_EVENT_BYTES:
                 self._skip()
-                rest = rest[-3:]  # enough to see the end of the event that is skipped
-            self._carry = rest
+                del carry[:-3]  # enough to see the end of the event that is skipped
         if self.skipping and piece:
             found = EVENT_END.search(piece)
             assert found is not None
@@ -112,11 +112,11 @@ class SseScanner:
                 self.aborted = True
 
 
-def _last_event_end(piece: bytes) -> int:
-    """Offset behind the last complete event."""
-    return max(piece.rfind(b"\n\n") + 2 if b"\n\n" in piece else 0, _after(piece, b"\n\r\n"))
+def _last_event_end(piece: bytearray, start: int) -> int:
+    """Offset behind the last complete event, 0 if there is none; none ends before `start`."""
+    return max(_after(piece, b"\n\n", start), _after(piece, b"\n\r\n", start))
 
 
-def _after(piece: bytes, mark: bytes) -> int:
-    found = piece.rfind(mark)
+def _after(piece: bytearray, mark: bytes, start: int) -> int:
+    found = piece.rfind(mark, start)
     return found + len(mark) if found >= 0 else 0

@@ -118,7 +118,7 @@ def test_the_other_apis():
 
 
 @given(
-    st.integers(1, 3 * MAX_EVENT_BYTES), st.integers(999, MAX_EVENT_BYTES), st.sampled_from(["\n", "\r\n"])
+    st.integers(1, MAX_EVENT_BYTES // 8), st.integers(9_999, MAX_EVENT_BYTES), st.sampled_from(["\n", "\r\n"])
 )
 def test_an_event_too_long_to_keep_does_not_lose_the_next(size, step, end):
     long = data({"choices": [{"delta": {"content": "x" * (MAX_EVENT_BYTES + size)}}]})
@@ -147,3 +147,15 @@ def test_an_event_that_never_ends_costs_no_memory():
     assert scanner.data_seen
     scanner.feed(("\n\n" + BUSY).encode())
     assert scanner.error_code == 503
+
+
+def test_a_responses_stream_that_repeats_long_instructions_tells_its_id_and_usage():
+    made = {"id": "resp_1", "instructions": "x" * 300_000}
+    first = data({"type": "response.created", "response": made})
+    last = data(
+        {"type": "response.completed", "response": made | {"usage": {"input_tokens": 9, "output_tokens": 2}}}
+    )
+    for step in (1_000, 64 * 1024):
+        stream = (first + last).encode()
+        seen = told(cut(stream, range(0, len(stream), step)))
+        assert (seen["answer_id"], seen["usage"], seen["token_seen"]) == ("resp_1", Usage(9, 2), False)

@@ -15,7 +15,7 @@ from balancer.forwarding.sse import MAX_EVENT_BYTES
 from balancer.vllm_api.resume import Continuation
 from balancer.vllm_api.splice import Splice, WithoutIds
 from balancer.vllm_api.tape import Delivered, Tape
-from tests.fakes.replica import LAST_CHUNK, SSE_HEAD, chunk
+from tests.fakes.replica import SSE_HEAD, chunk
 from tests.fakes.transport import Bench, bytewise, cut, decoded
 from tests.fuzz.answers import ENDED, OTHERS, STREAMS, ended_early
 from tests.fuzz.mutations import mutated
@@ -170,32 +170,3 @@ def test_of_an_answer_without_an_end_no_more_is_held_than_may_be(what, leg):
         assert sum(len(n) + len(v) for n, v in exchange.headers) <= MOST_HELD_BYTES
     if exchange.ended is None:
         bench.connection.abort()
-
-
-@pytest.mark.parametrize("head", [SSE_HEAD, JSON_HEAD % (200, b"application/json")])
-def test_an_answer_in_tiny_pieces_costs_in_proportion(head):
-    """Bytes that the scanner and the exchange join, per byte that came."""
-    joined = 0
-
-    class Counted(bytes):
-        def __add__(self, other):
-            nonlocal joined
-            joined += len(self) + len(other)
-            return Counted(bytes(self) + other)
-
-    bench = Bench()
-    exchange, transport = bench.ask()
-    bench.feed(head)
-    body = STREAMS["chat"].events[1] * 200
-    for piece in bytewise(body):
-        if exchange.scanner is not None:
-            exchange.scanner._carry, exchange._tail = (
-                Counted(exchange.scanner._carry),
-                Counted(exchange._tail),
-            )
-        bench.feed(chunk(piece))
-    bench.feed(LAST_CHUNK)
-    assert decoded(transport.written).body == body
-    assert joined < 2 * len(STREAMS["chat"].events[1]) * len(
-        body
-    )  # an event is joined anew for each byte of it
