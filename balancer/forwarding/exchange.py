@@ -312,7 +312,7 @@ class Exchange:
     def _stop_short(self, events: bytes) -> None:
         """Give what came before the event that tells of the end, and no more."""
         sound = []
-        for event in split(events):
+        for event in split(events)[0]:
             probe = SseScanner()
             probe.feed(event)
             if probe.deadly:

@@ -14,14 +14,14 @@ DONE = b"data: [DONE]\n\n"
 _decode = msgspec.json.Decoder().decode
 
 
-def split(events: bytes) -> list[bytes]:
-    """Whole events, each with its end."""
+def split(events: bytes) -> tuple[list[bytes], bytes]:
+    """Whole events, each with its end; and what has none."""
     found = []
     start = 0
     for end in EVENT_END.finditer(events):
         found.append(events[start : end.end()])
         start = end.end()
-    return found
+    return found, events[start:]
 
 
 def payload(event: bytes) -> bytes | None:

@@ -2,6 +2,7 @@
 everything in a continuation that would tell of a second answer.
 
 The client's stream keeps the id, time and model of its first event, one role, one prompt, and a usage that counts all of it.
+An event that is too long to be kept comes in parts, and passes as it is.
 """
 
 from typing import Any
@@ -21,7 +22,8 @@ class WithoutIds:
     """Takes token ids out of a stream whose client did not ask for them."""
 
     def feed(self, events: bytes) -> bytes:
-        return b"".join(map(_without_ids, split(events)))
+        whole, rest = split(events)
+        return b"".join(map(_without_ids, whole)) + rest
 
 
 class Splice:
@@ -48,7 +50,8 @@ class Splice:
         return b": balancer: resumed after %d tokens\n\n" % self._delivered_tokens + self._first
 
     def feed(self, events: bytes) -> bytes:
-        return b"".join(map(self._joined, split(events)))
+        whole, rest = split(events)
+        return b"".join(map(self._joined, whole)) + rest
 
     def _joined(self, event: bytes) -> bytes:
         data = payload(event)

@@ -25,6 +25,9 @@ MAX_TEXT_BYTES = 4 * 1024 * 1024
 """More than this is not gone on from."""
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Delta(msgspec.Struct):
     role: Json = None
     content: str | None = None
@@ -54,7 +57,7 @@ class _Choice(msgspec.Struct):
     logprobs: Json = None
     finish_reason: str | None = None
     token_ids: list[int] | None = None
-    prompt_token_ids: list[int] | None = None
+    prompt_token_ids: msgspec.Raw = _NULL
 
 
 class _Chunk(msgspec.Struct):
@@ -62,11 +65,12 @@ class _Chunk(msgspec.Struct):
     created: int
     model: str
     choices: list[_Choice]
-    prompt_token_ids: list[int] | None = None
+    prompt_token_ids: msgspec.Raw = _NULL
     usage: Json = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
+_ids = msgspec.json.Decoder(list[int] | None)
 
 
 @dataclass(slots=True)
@@ -92,6 +96,7 @@ class Tape:
         "_events",
         "_late_ids",
         "_late_tokens",
+        "_prompt_ids",
         "_texts",
         "_texts_bytes",
     )
@@ -103,6 +108,7 @@ class Tape:
         self._texts_bytes = 0
         self._late_ids: list[int] = []
         self._late_tokens = 0
+        self._prompt_ids = b""  # as they came: a long prompt's are many, and seldom needed
 
     def __repr__(self) -> str:
         return f"<Tape of {self._texts_bytes + len(self._events)} bytes>"
@@ -119,8 +125,14 @@ class Tape:
         self._late_ids = []
         self._late_tokens = 0
         self._texts = ["".join(self._texts)]
-        self._delivered.text = self._texts[0]
-        return self._delivered
+        delivered = self._delivered
+        delivered.text = self._texts[0]
+        if delivered.prompt_ids is None and self._prompt_ids:
+            try:
+                delivered.prompt_ids = _ids.decode(self._prompt_ids)
+            except msgspec.MsgspecError:
+                delivered.sound = False
+        return delivered
 
     def _fold(self) -> None:
         events = bytes(self._events)
@@ -144,8 +156,9 @@ class Tape:
         so_far = self._delivered
         if not so_far.id:
             so_far.id, so_far.created, so_far.model = chunk.id, chunk.created, chunk.model
-        if chunk.prompt_token_ids is not None and so_far.prompt_ids is None:
-            so_far.prompt_ids = chunk.prompt_token_ids
+        if not self._prompt_ids:
+            told = [chunk.prompt_token_ids, *(choice.prompt_token_ids for choice in chunk.choices)]
+            self._prompt_ids = next((bytes(ids) for ids in told if ids != _NULL), b"")
         if so_far.prompt_tokens is None and (usage := read_usage(chunk.usage)) is not None:
             so_far.prompt_tokens = usage.prompt_tokens
         if not chunk.choices:
@@ -153,8 +166,6 @@ class Tape:
         for choice in chunk.choices:
             if choice.index or choice.logprobs or (choice.delta is not None and choice.delta.beyond_text):
                 so_far.sound = False
-            if choice.prompt_token_ids is not None and so_far.prompt_ids is None:
-                so_far.prompt_ids = choice.prompt_token_ids
             self._add_text(choice)
 
     def _add_text(self, choice: _Choice) -> None:

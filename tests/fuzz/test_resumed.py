@@ -136,7 +136,7 @@ def test_a_splice_gives_whole_events_of_one_answer_and_says_the_same_however_the
     given_events = once.begin() + once.feed(b"".join(events))
     assert given_events == singly.begin() + b"".join(map(singly.feed, events))
     assert once.usage == singly.usage
-    assert b"".join(sse.split(given_events)) == given_events
+    assert sse.split(given_events)[1] == b""
     for data in sse.payloads(given_events):
         try:
             chunk = json.loads(data)

@@ -333,3 +333,25 @@ def test_a_request_with_ids_asked_for_keeps_its_bytes(more):
     asked = with_ids(body, raw)
     assert json.loads(asked) == body | {"return_token_ids": True}
     assert asked.endswith(raw.strip()[1:])
+
+
+def test_what_has_no_end_is_not_lost():
+    """An event that is too long to be kept is given as it comes, in parts."""
+    event = b"data: " + json.dumps({"choices": [{"token_ids": [1], "text": "x" * 100}]}).encode() + b"\n\n"
+    for at in range(1, len(event) - 1):
+        assert WithoutIds().feed(event[:at]) == event[:at]
+
+
+def test_a_long_prompts_ids_are_kept_as_they_came():
+    tape = Tape()
+    chunk = {
+        "id": "1",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "a"}, "token_ids": [5]}],
+    }
+    chunk["prompt_token_ids"] = list(range(200_000))
+    tape.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    assert isinstance(tape._prompt_ids, bytes)
+    delivered = tape.delivered()
+    assert (delivered.prompt_ids, delivered.ids) == (list(range(200_000)), [5])
