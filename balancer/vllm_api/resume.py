@@ -39,6 +39,8 @@ _UNSOUND = (
     "prompt_embeds",
     "audio",
     "kv_transfer_params",
+    "truncate_prompt_tokens",
+    "thinking_token_budget",
 )
 """Fields that rule it out, unless they are empty, false or 0."""
 _OUTPUT_ONLY = ("presence_penalty", "frequency_penalty")

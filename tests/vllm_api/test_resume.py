@@ -262,6 +262,8 @@ def test_a_minimum_is_what_is_left_of_it():
         {"temperature": False},
         {"frequency_penalty": 0.5},
         {"prompt_logprobs": 1},
+        {"truncate_prompt_tokens": 10},
+        {"thinking_token_budget": 10},
         {"messages": []},
         {"messages": "x"},
     ],
