@@ -86,6 +86,7 @@ class Resumable:
         if rest.body is None:
             self.ending = ending(delivered, rest, chat=self._chat, usage=includes_usage(body))
             return Broken.ENDED
+        self._tape.rewind(rest.text)
         splice = Splice(delivered, rest, chat=self._chat, ids=wants_ids(body))
         self.leg = Leg(self._tape, splice=splice)
         self.outgoing = replace(self._asked, target=rest.path.encode(), body=rest.body)

@@ -77,16 +77,18 @@ def includes_usage(body: dict[str, Any]) -> bool:
 class Continuation:
     """What is asked of the next replica, and how its answer is joined to what was delivered.
 
-    `body` is None where nothing is left to generate. `whitespace` was cut off the text that is gone on from, since chat templates
-    may do so; `muted`: the answer was whole but for its usage, which is all that is wanted. `prompt_tokens` is None where only
-    the next answer's usage tells them, by text to within what the text's tokens differ from those generated.
+    `body` is None where nothing is left to generate. It goes on from `text`; what was delivered beyond that is `owed`, whitespace
+    that chat templates may cut off, or text that ids are not known to reach: it comes again, and is not given again. `muted`: the
+    answer was whole but for its usage, which is all that is wanted. `prompt_tokens` is None where only the next answer's
+    usage tells them, by text to within what the text's tokens differ from those generated.
     """
 
     path: str
     body: bytes | None
     delivered_tokens: int
     prompt_tokens: int | None = None
-    whitespace: str = ""
+    text: str = ""
+    owed: str = ""
     muted: bool = False
 
 
@@ -142,7 +144,9 @@ def _by_ids(kind: RouteKind, body: dict[str, Any], delivered: Delivered, left: i
     dropped = _CHAT_ONLY if kind is RouteKind.CHAT else ()
     asked = {name: value for name, value in body.items() if name not in dropped}
     asked |= {"prompt": [*prompt_ids, *ids], "max_tokens": left, "return_token_ids": True}
-    return Continuation(COMPLETIONS_PATH, _encoded(asked, len(ids)), len(ids), len(prompt_ids))
+    text = delivered.synced_text
+    owed = delivered.text[len(text) :]
+    return Continuation(COMPLETIONS_PATH, _encoded(asked, len(ids)), len(ids), len(prompt_ids), text, owed)
 
 
 def _by_text(
@@ -164,7 +168,9 @@ def _by_text(
             return None
         asked["prompt"] = prompt + text
         encoded = _encoded(asked, delivered.tokens)
-        return Continuation(COMPLETIONS_PATH, encoded, delivered.tokens, delivered.prompt_tokens, muted=muted)
+        return Continuation(
+            COMPLETIONS_PATH, encoded, delivered.tokens, delivered.prompt_tokens, text, muted=muted
+        )
     if text:
         kept = text.rstrip()
         text, whitespace = kept, text[len(kept) :]
@@ -175,7 +181,7 @@ def _by_text(
         asked |= {"messages": messages, "add_generation_prompt": False, "continue_final_message": True}
     encoded = _encoded(asked, delivered.tokens)
     return Continuation(
-        CHAT_PATH, encoded, delivered.tokens, delivered.prompt_tokens, whitespace=whitespace, muted=muted
+        CHAT_PATH, encoded, delivered.tokens, delivered.prompt_tokens, text=text, owed=whitespace, muted=muted
     )
 
 

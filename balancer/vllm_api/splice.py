@@ -37,7 +37,7 @@ class Splice:
         self._delivered_tokens = continuation.delivered_tokens
         self._prompt_tokens = continuation.prompt_tokens
         self._muted = continuation.muted
-        self._owed = continuation.whitespace
+        self._owed = continuation.owed
         self._chat = chat
         self._ids = ids
         self.usage: Usage | None = None
@@ -94,7 +94,7 @@ class Splice:
         return choice
 
     def _pay(self, text: str) -> str:
-        """What was cut off before the seam may come again behind it: it is given once."""
+        """What was delivered beyond the place that is gone on from comes again: it is given once."""
         same = 0
         while same < min(len(text), len(self._owed)) and text[same] == self._owed[same]:
             same += 1

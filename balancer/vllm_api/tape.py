@@ -5,10 +5,10 @@ are many of them, or when they are asked for.
 
     text    what was delivered; ids may run ahead of it by part of a character, which the detokenizer holds back
     tokens  events that brought text up to there: one token each, unless the replica gathers them
-    ids     token ids up to there, where the replica tells them (`return_token_ids`)
+    ids     token ids, where the replica tells them (`return_token_ids`), up to the last event that brought text by one id: there
+            alone ids and text are known to stand at the same place, which is `synced_text`
 
-What comes after the last text, an event or an id of a character that is not whole, is left out, unless the answer is at its
-end: it is generated again.
+What comes after that is generated again, unless the answer is at its end, and the client is not given it twice.
 """
 
 from dataclasses import dataclass, field
@@ -81,6 +81,7 @@ class Delivered:
     created: int = 0
     model: str = ""
     text: str = ""
+    synced_text: str = ""
     tokens: int = 0
     ids: list[int] = field(default_factory=list)
     prompt_ids: list[int] | None = None
@@ -94,9 +95,11 @@ class Tape:
     __slots__ = (
         "_delivered",
         "_events",
+        "_given",
         "_late_ids",
         "_late_tokens",
         "_prompt_ids",
+        "_synced",
         "_texts",
         "_texts_bytes",
     )
@@ -106,6 +109,8 @@ class Tape:
         self._events = bytearray()
         self._texts: list[str] = []
         self._texts_bytes = 0
+        self._synced = 0  # of the texts: those that the ids reach
+        self._given = ""  # by the legs before this one
         self._late_ids: list[int] = []
         self._late_tokens = 0
         self._prompt_ids = b""  # as they came: a long prompt's are many, and seldom needed
@@ -120,19 +125,27 @@ class Tape:
             self._fold()
 
     def delivered(self) -> Delivered:
-        """All of it, when the stream has broken: what is fed next goes on from there."""
+        """All of it, when the stream has broken."""
         self._fold()
-        self._late_ids = []
-        self._late_tokens = 0
-        self._texts = ["".join(self._texts)]
         delivered = self._delivered
-        delivered.text = self._texts[0]
+        text = "".join(self._texts)
+        # a leg that broke early may not have come to where the one before it stood
+        delivered.text = text if len(text) > len(self._given) else self._given
+        delivered.synced_text = "".join(self._texts[: self._synced])
         if delivered.prompt_ids is None and self._prompt_ids:
             try:
                 delivered.prompt_ids = _ids.decode(self._prompt_ids)
             except msgspec.MsgspecError:
                 delivered.sound = False
         return delivered
+
+    def rewind(self, text: str) -> None:
+        """What is fed next goes on from this text, a beginning of what was delivered."""
+        self._given = self._delivered.text
+        self._texts = [text]
+        self._synced = 1
+        self._late_ids = []
+        self._late_tokens = 0
 
     def _fold(self) -> None:
         events = bytes(self._events)
@@ -173,15 +186,19 @@ class Tape:
         text = choice.text if delta is None else delta.content
         if delta is not None and delta.role and not text and not choice.token_ids:
             return  # it only begins the message
-        self._late_ids += choice.token_ids or ()
+        ids = choice.token_ids or []
+        self._late_ids += ids
         self._late_tokens += 1
+        ends = choice.finish_reason is not None
         if text:
             self._texts.append(text)
             self._texts_bytes += len(text)
-        if choice.finish_reason is not None:
+        if ends:
             self._delivered.finish_reason = choice.finish_reason
-        if text or choice.finish_reason is not None:
-            self._delivered.ids += self._late_ids
+        if text or ends:
             self._delivered.tokens += self._late_tokens
-            self._late_ids = []
             self._late_tokens = 0
+        if ends or (text and len(ids) == 1):
+            self._delivered.ids += self._late_ids
+            self._late_ids = []
+            self._synced = len(self._texts)

@@ -62,7 +62,7 @@ def legs():
     yield Leg(Tape(), WithoutIds())
     delivered = Delivered(id="1", created=1, model="m", text="a ", tokens=1)
     for chat, whitespace in ((True, " "), (False, "")):
-        continuation = Continuation("/", b"{}", 1, whitespace=whitespace)
+        continuation = Continuation("/", b"{}", 1, owed=whitespace)
         yield Leg(Tape(), splice=Splice(delivered, continuation, chat=chat, ids=False))
 
 
