@@ -70,7 +70,8 @@ class Reloader:
         try:
             await self.reload()
         except ConfigError as error:
-            log.error("the new configuration is refused, the old one stays: %d mistakes", len(error.mistakes))  # noqa: TRY400
+            count = len(error.mistakes)
+            log.error("the new configuration is refused, the old one stays: %d mistakes", count)  # noqa: TRY400 - no defect
             for mistake in error.mistakes:
                 log.error("  %s", mistake)  # noqa: TRY400 - no defect
         return 0

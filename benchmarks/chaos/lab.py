@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ _ENGINE_GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(\{.*\})? (\S+)", re.MULTILINE)
 
 
-class Replica:
+class Replica(ABC):
     """What a fault can do to a replica, of whatever make."""
 
     port: int
@@ -42,22 +43,22 @@ class Replica:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
+    @abstractmethod
     async def start(self) -> None:
         """Returns when it serves."""
-        raise NotImplementedError
 
-    async def order(self, trouble: Trouble) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def order(self, trouble: Trouble) -> None: ...
 
-    def send(self, number: signal.Signals) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def send(self, number: signal.Signals) -> None: ...
 
+    @abstractmethod
     async def ended(self) -> None:
         """Returns when its process has, by itself or by force."""
-        raise NotImplementedError
 
-    def stop(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def stop(self) -> None: ...
 
     async def kill(self) -> None:
         """SIGKILL: no last words."""

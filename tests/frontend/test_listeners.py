@@ -23,6 +23,15 @@ def queued(port, count):
     return clients
 
 
+async def all_served(clients):
+    for client in clients:
+        client.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=client)
+        async with asyncio.timeout(5):
+            assert (await reader.read()).endswith(b"here")
+        writer.close()
+
+
 @on_both_loops
 async def test_who_is_queued_when_the_port_closes_is_served():
     listeners, server = Listeners(), web.Server(answer)
@@ -32,12 +41,7 @@ async def test_who_is_queued_when_the_port_closes_is_served():
     assert not listeners.is_open(server)
     with pytest.raises(OSError):
         socket.create_connection((LOOPBACK, port)).close()
-    for client in clients:
-        client.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=client)
-        async with asyncio.timeout(5):
-            assert (await reader.read()).endswith(b"here")
-        writer.close()
+    await all_served(clients)
     await server.shutdown(0.1)
 
 
@@ -59,10 +63,5 @@ async def test_two_processes_worth_of_listeners_share_a_port():
     clients = queued(port, 20)
     await first.close()
     await second.close()
-    for client in clients:
-        client.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=client)
-        async with asyncio.timeout(5):
-            assert (await reader.read()).endswith(b"here")
-        writer.close()
+    await all_served(clients)
     await server.shutdown(0.1)
