@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
-import msgspec
-
 from balancer.core.types import RequestView
 from balancer.forwarding.client import Outgoing
 from balancer.forwarding.leg import Leg
+from balancer.vllm_api.events import object_in
 from balancer.vllm_api.resume import (
     CHAT_PATH,
     COMPLETIONS_PATH,
@@ -24,8 +23,6 @@ from balancer.vllm_api.resume import (
 from balancer.vllm_api.routes import Route
 from balancer.vllm_api.splice import Splice, WithoutIds, ending
 from balancer.vllm_api.tape import Tape
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Broken(StrEnum):
@@ -97,11 +94,8 @@ class Resumable:
     def _read(self) -> dict[str, Any] | None:
         """The body, if a stream of it can be gone on with."""
         if self._body is None:
-            try:
-                body = _decode(self._asked.body)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                return None
-            if not isinstance(body, dict) or not is_sound(self._kind, body, sampled=self._policy.sampled):
+            body = object_in(self._asked.body)
+            if body is None or not is_sound(self._kind, body, sampled=self._policy.sampled):
                 return None
             self._body = body
         return self._body

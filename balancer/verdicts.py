@@ -27,23 +27,21 @@ class Verdicts:
         assert ended is not None
         self._metrics.attempted(replica.id, record.reason, ended)
         record.token_at = record.token_at or exchange.token_at
-        if exchange.backpressure:
-            self._decider.declined(replica, monotonic(), exchange.retry_after_s)
         if ended is Ended.ANSWERED:
             record.status = exchange.status
-            self._judge_answer(record, replica, exchange)
             self._read_answer(route, record, replica, exchange)
-            return
-        if exchange.committed:
+        elif exchange.committed:
             record.status, record.ended_by = exchange.status, "replica"
-        if ended is not Ended.STALE and not exchange.backpressure:
-            self._blame(replica, ended, refused=ended is Ended.REFUSED, dead=exchange.aborted)
+        self._judge_health(record, replica, exchange, ended)
 
-    def _judge_answer(self, record: Record, replica: ReplicaState, exchange: Exchange) -> None:
+    def _judge_health(self, record: Record, replica: ReplicaState, exchange: Exchange, ended: Ended) -> None:
         """Backpressure and the client's errors say nothing bad."""
         if exchange.backpressure:
-            return
-        if exchange.retryable:
+            self._decider.declined(replica, monotonic(), exchange.retry_after_s)
+        elif ended is not Ended.ANSWERED:
+            if ended is not Ended.STALE:
+                self._blame(replica, ended, refused=ended is Ended.REFUSED, dead=exchange.aborted)
+        elif exchange.retryable:
             dead = exchange.aborted or tells_of_death(exchange.held_body)
             self._blame(replica, f"answered {exchange.status}", dead=dead)
         elif self._decider.answered(replica, monotonic(), sent_at=record.sent_at):

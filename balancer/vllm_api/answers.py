@@ -54,9 +54,11 @@ def is_aborted(body: bytes) -> bool:
     """Whether the engine gave up a plain answer: vLLM 0.32 answers 200 with what it has when it is told to stop."""
     answer = object_in(body) if b'"abort"' in body else None
     choices = None if answer is None else answer.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and choice.get("finish_reason") == "abort" for choice in choices
-    )
+    return isinstance(choices, list) and any(map(_is_given_up, choices))
+
+
+def _is_given_up(choice: Json) -> bool:
+    return isinstance(choice, dict) and choice.get("finish_reason") == "abort"
 
 
 _LAST_WORDS = (
@@ -111,7 +113,7 @@ def classify_event(data: bytes) -> Event:
     choices = event.get("choices")
     if not isinstance(choices, list):
         return Event.OTHER
-    if any(isinstance(choice, dict) and choice.get("finish_reason") == "abort" for choice in choices):
+    if any(map(_is_given_up, choices)):
         return Event.ABORT
     return Event.TOKEN if any(_has_token(choice) for choice in choices) else Event.OTHER
 
