@@ -7,14 +7,11 @@ fresh one, as every HTTP library does it: closing an idle connection is a server
 import asyncio
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
-
-import httptools
 
 from benchmarks.chaos.traffic import Ask
-from benchmarks.chaos.verdict import End, Seen
+from benchmarks.chaos.verdict import Seen
+from benchmarks.load.connection import Connection, End, Idle
 
 _SLOW_PAUSE_S = 0.25
 _SLOW_BUFFER_BYTES = 4096
@@ -37,69 +34,44 @@ class Reply:
         return Seen(self.end, self.status, bytes(self.body))
 
 
-class Connection(asyncio.Protocol):
-    """One request at a time; the names of callbacks are httptools' own."""
-
+class ChaosConnection(Connection):
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        super().__init__()
         self._reply = Reply()
         self._ask: Ask | None = None
-        self._ended: asyncio.Future[None] | None = None
-        self.usable = False
 
     async def exchange(self, ask: Ask, wire: bytes, patience_s: float, reply: Reply) -> None:
         """Fills `reply` as bytes come, until the answer ends, or the connection, or the client's patience."""
-        assert self._transport is not None
-        self.usable = False
         self._ask, self._reply = ask, reply
-        self._ended = self._loop.create_future()
         began_s = reply.heard_s = time.monotonic()
-        self._transport.write(wire)
+        ended = self.send(wire)
         leave = None
         if ask.leaves_after_s is not None:
-            leave = self._loop.call_later(ask.leaves_after_s, self._end, End.LEFT)
+            leave = self.loop.call_later(ask.leaves_after_s, self.finish, End.LEFT)
         try:
-            while not self._ended.done():
+            while not ended.done():
                 latest_s = min(reply.heard_s + patience_s, began_s + _MOST_PATIENCES * patience_s)
                 left_s = latest_s - time.monotonic()
                 if left_s <= 0:
-                    self._end(End.SILENT)
+                    self.finish(End.SILENT)
                     break
-                await asyncio.wait([self._ended], timeout=left_s)
+                await asyncio.wait([ended], timeout=left_s)
         finally:
             if leave is not None:
                 leave.cancel()
-            if not self.usable:
-                self._transport.abort()
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self.usable = True
+            if ask.slow or not self.usable:
+                self.abort()
 
     def data_received(self, data: bytes) -> None:
         self._reply.heard_s = time.monotonic()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._end(End.LOST)
-            return
-        ask, transport = self._ask, self._transport
+        super().data_received(data)
+        ask, transport = self._ask, self.transport
         if ask is not None and ask.slow and transport is not None and not transport.is_closing():
             transport.pause_reading()
-            self._loop.call_later(_SLOW_PAUSE_S, _read_on, transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.usable = False
-        self._end(End.LOST)
+            self.loop.call_later(_SLOW_PAUSE_S, _read_on, transport)
 
     def on_headers_complete(self) -> None:
-        self._reply.status = self._parser.get_status_code()
+        self._reply.status = self.parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
         reply, ask = self._reply, self._ask
@@ -108,18 +80,10 @@ class Connection(asyncio.Protocol):
             reply.first_data_s = reply.heard_s
         wanted = None if ask is None else ask.leaves_after_events
         if wanted is not None and reply.body.count(b"data:") > wanted:
-            self._end(End.LEFT)
+            self.finish(End.LEFT)
 
-    def on_message_complete(self) -> None:
-        if self._end(End.COMPLETE):
-            self.usable = self._parser.should_keep_alive() and not (self._ask and self._ask.slow)
-
-    def _end(self, end: End) -> bool:
-        if self._ended is None or self._ended.done():
-            return False
+    def on_end(self, end: End, why: str) -> None:
         self._reply.end = end
-        self._ended.set_result(None)
-        return True
 
 
 def _read_on(transport: asyncio.Transport) -> None:
@@ -128,21 +92,22 @@ def _read_on(transport: asyncio.Transport) -> None:
 
 
 class Client:
-    """All clients of one address: idle connections are reused, last in first out."""
+    """All clients of one address: idle connections are reused."""
 
     def __init__(self, port: int, patience_s: float, host: str = "127.0.0.1") -> None:
         self._address = (host, port)
         self._patience_s = patience_s
-        self._idle: list[Connection] = []
+        self._idle: Idle[ChaosConnection] = Idle()
 
     async def ask(self, ask: Ask) -> Reply:
         wire = self._head(ask) + ask.body
-        connection = None if ask.slow else self._reuse()
+        connection = None if ask.slow else self._idle.take()
         if connection is not None:
             reply = Reply()
             await connection.exchange(ask, wire, self._patience_s, reply)
             if reply.end is not End.LOST or reply.status is not None:
-                return self._keep(connection, reply)
+                self._idle.keep(connection)
+                return reply
         reply = Reply()
         try:
             connection = await self._open(slow=ask.slow)
@@ -150,25 +115,13 @@ class Client:
             reply.end = End.LOST
             return reply
         await connection.exchange(ask, wire, self._patience_s, reply)
-        return self._keep(connection, reply)
-
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _keep(self, connection: Connection, reply: Reply) -> Reply:
-        if connection.usable:
-            self._idle.append(connection)
+        self._idle.keep(connection)
         return reply
 
-    def _reuse(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        return None
+    def close(self) -> None:
+        self._idle.close()
 
-    async def _open(self, *, slow: bool) -> Connection:
+    async def _open(self, *, slow: bool) -> ChaosConnection:
         loop = asyncio.get_running_loop()
         peer = socket.socket()
         try:
@@ -179,8 +132,7 @@ class Client:
         except BaseException:
             peer.close()
             raise
-        make: Callable[[], Connection] = Connection
-        _, connection = await loop.create_connection(make, sock=peer)
+        _, connection = await loop.create_connection(ChaosConnection, sock=peer)
         return connection
 
     def _head(self, ask: Ask) -> bytes:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from benchmarks.load.connection import End
+
 
 class Outcome(StrEnum):
     ANSWERED = "answered"
@@ -22,15 +24,6 @@ class Outcome(StrEnum):
     HUNG = "hung"
     WRONG = "wrong"  # text twice, text that was never generated, or a seam that shows
     CANCELLED = "cancelled"
-
-
-class End(StrEnum):
-    """How the exchange ended, as HTTP sees it."""
-
-    COMPLETE = "complete"
-    LOST = "lost"  # the connection, before the message was complete
-    SILENT = "silent"  # no byte for as long as the client waits
-    LEFT = "left"  # the client went away, as it had meant to
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ answer with an error, never an exception, because errors are figures here.
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import cast
 
-import httptools
+from benchmarks.load.connection import Connection, End, Idle
 
 _TAIL_BYTES = 64
 
@@ -48,54 +47,25 @@ def post(path: str, host: str, body: bytes, expected: Expected) -> Request:
     return Request(head.encode() + body, expected)
 
 
-class Connection(asyncio.Protocol):
-    """One request at a time; the name of a callback is httptools' own."""
-
+class LoadConnection(Connection):
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[Answer] | None = None
+        super().__init__()
         self._expected = Expected(0)
         self._answer = Answer(0.0)
         self._tail = b""
-        self.usable = False
 
     async def ask(self, request: Request, answer: Answer) -> None:
         """Send, and fill `answer` as bytes come; returns when it is complete or has failed."""
-        if self._transport is None or not self.usable:
-            raise RuntimeError("ask: expected a usable connection")
-        self.usable = False
         self._answer, self._expected, self._tail = answer, request.expected, b""
-        self._waiter = self._loop.create_future()
-        self._transport.write(request.wire)
         try:
-            await self._waiter
+            await self.send(request.wire)
         except asyncio.CancelledError:
-            self._waiter = None
-            self._transport.abort()
+            self.abort()
             raise
-
-    def close(self) -> None:
-        self.usable = False
-        if self._transport is not None:
-            self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self.usable = True
 
     def data_received(self, data: bytes) -> None:
         self._answer.reads += 1
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._end(f"not HTTP: {error}")
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.usable = False
-        self._end("connection lost")
+        super().data_received(data)
 
     def on_body(self, data: bytes) -> None:
         answer = self._answer
@@ -104,11 +74,10 @@ class Connection(asyncio.Protocol):
         answer.body_bytes += len(data)
         self._tail = (self._tail + data)[-_TAIL_BYTES:]
 
-    def on_message_complete(self) -> None:
-        self.usable = self._parser.should_keep_alive()
-        self._end(self._fault(self._parser.get_status_code()))
-        if not self.usable:
-            self.close()
+    def on_end(self, end: End, why: str) -> None:
+        answer = self._answer
+        answer.error = self._fault(self.parser.get_status_code()) if end is End.COMPLETE else why
+        answer.ended_s = time.monotonic()
 
     def _fault(self, status: int) -> str | None:
         if status != 200:
@@ -119,51 +88,35 @@ class Connection(asyncio.Protocol):
             return "wrong end"
         return None
 
-    def _end(self, error: str | None) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is None or waiter.done():
-            return
-        self._answer.error = error
-        self._answer.ended_s = time.monotonic()
-        waiter.set_result(self._answer)
-
 
 class Client:
-    """Connections to one address: idle ones are reused, last in first out, and new ones opened when none is."""
+    """Connections to one address: idle ones are reused, and new ones opened when none is."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._host, self._port = host, port
-        self._idle: list[Connection] = []
+        self._idle: Idle[LoadConnection] = Idle()
 
     async def connect(self, count: int) -> None:
         """Open `count` idle connections ahead of the load."""
-        self._idle.extend([await self._open() for _ in range(count)])
+        for _ in range(count):
+            self._idle.keep(await self._open())
 
     async def ask(self, request: Request, answer: Answer | None = None) -> Answer:
         """The answer, with an error where none came. `answer` lets a caller watch it grow."""
         answer = Answer(time.monotonic()) if answer is None else answer
         try:
-            connection = self._reuse() or await self._open()
+            connection = self._idle.take() or await self._open()
         except OSError as error:
             answer.error = f"cannot connect: {error.strerror}"
             return answer
         await connection.ask(request, answer)
-        if connection.usable:
-            self._idle.append(connection)
+        self._idle.keep(connection)
         return answer
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._idle.close()
 
-    def _reuse(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        return None
-
-    async def _open(self) -> Connection:
+    async def _open(self) -> LoadConnection:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(Connection, self._host, self._port)
+        _, connection = await loop.create_connection(LoadConnection, self._host, self._port)
         return connection

@@ -160,7 +160,7 @@ def test_an_idle_connection_that_the_server_closed_is_replaced():
         async with serving(0) as port:
             client = Client(port)
             await client.connect(1)
-            (idle,) = client._idle
+            client._idle.keep(idle := client._idle.take())
         async with asyncio.timeout(5):
             while idle.usable:
                 await asyncio.sleep(0)

@@ -12,7 +12,8 @@ from balancer.embedded.server import ReplicaOptions
 from benchmarks.chaos.client import Client
 from benchmarks.chaos.replica import MODEL, FaultyServer, Trouble
 from benchmarks.chaos.traffic import Ask, Traffic
-from benchmarks.chaos.verdict import End, Outcome, Truth, judge
+from benchmarks.chaos.verdict import Outcome, Truth, judge
+from benchmarks.load.connection import End
 from benchmarks.processes import free_ports
 
 LONG = b'{"model":"embedded-model","prompt":"the red","max_tokens":2000,"ignore_eos":true,"stream":%b}'

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.chaos.verdict import End, Outcome, Seen, Truth, judge
+from benchmarks.chaos.verdict import Outcome, Seen, Truth, judge
+from benchmarks.load.connection import End
 
 TRUTH = Truth("one two three four", "length", prompt_tokens=3, completion_tokens=4)
 PIECES = ["one", " two", " three", " four"]
