@@ -113,11 +113,15 @@ def rising(arrivals: Iterable[float], *, end_s: float, first: float) -> list[flo
     """The same arrivals until `end_s`, at a rate that grows evenly from `first` of its last value: time is warped."""
     if not 0 < first < 1:
         raise ValueError(f"first: expected more than 0 and less than 1, got {first}")
-    slope = (1 - first) / 2
-    return [
-        end_s * (sqrt(first * first + 4 * slope * (first + slope) * arrival / end_s) - first) / (2 * slope)
-        for arrival in arrivals
-    ]
+    mean = (first + 1) / 2
+    return [ramped(mean * arrival, first, 1.0, end_s) for arrival in arrivals]
+
+
+def ramped(arrivals: float, first: float, last: float, duration_s: float) -> float:
+    """When so many are expected, at a rate that goes evenly from `first` to `last` in `duration_s`."""
+    if not arrivals:
+        return 0.0
+    return 2 * arrivals / (first + sqrt(first * first + 2 * (last - first) * arrivals / duration_s))
 
 
 def lognormal(rng: Random, mean: float, variation: float, least: int, most: int) -> int:
