@@ -18,10 +18,10 @@ COMPLETIONS_PATH = "/v1/completions"
 class Ask:
     """One request.
 
-    `body` lacks `model`, which the target names, and `stream`, which the client adds. In a conversation that remembers, its
-    `messages` are only what is new: the client puts all that was said before in front, with the answers it really got.
-    `think_s` passes between the end of the answer before it and this request. `background` conversations begin when it has
-    been answered, and all end before the next think time begins. `leaves_after_s`: the client hangs up then.
+    `body` lacks `model`, which the target names, and `stream`, which the client adds as `stream` says. In a conversation that
+    remembers, its `messages` are only what is new: the client puts all that was said before in front, with the answers it
+    really got. `think_s` passes between the end of the answer before it and this request. `background` conversations begin
+    when it has been answered, and all end before the next think time begins. `leaves_after_s`: the client hangs up then.
     `output_tokens` is how long the answer should be, where the body bounds it to that; `prompt_tokens`, how long the whole
     prompt is meant to be; `label` groups requests in reports ("batch", "hard").
     """
@@ -34,6 +34,7 @@ class Ask:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     label: str = ""
+    stream: bool = True
 
 
 @dataclass(frozen=True, slots=True)
