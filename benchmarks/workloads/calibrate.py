@@ -40,7 +40,9 @@ async def calibrate(url: str, model: str, api_key: str | None = None) -> Texts:
             chat("user", "assistant", "user"),
         )
     if long <= short:
-        raise ValueError(f"{url}/tokenize: expected a longer text to have more tokens, got {short} and {long}")
+        raise ValueError(
+            f"{url}/tokenize: expected a longer text to have more tokens, got {short} and {long}"
+        )
     template = Template(alone - short, under_system - alone - short, continued - alone - 2 * short)
     return Texts((_LONG_WORDS - _SHORT_WORDS) / (long - short), template)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from benchmarks.workloads import conversations, groups, others, scenarios, templates, traces
+from benchmarks.workloads import conversations, groups, others, scenarios, templates, tiers, traces
 from benchmarks.workloads.traffic import Build, Traffic
 
 Make = Callable[[Random, float, int, float, float], Traffic]
@@ -135,6 +135,36 @@ OTHERS = (
         "all_unique",
         "prompts of about 3,000 tokens that share nothing",
         _32B, 4.6, (0.9,), 120, 40, _steady(others.all_unique),
+    ),
+    Workload(
+        "fixed_questions",
+        "fresh_questions with its first 750 questions (8 replicas) again and again, as in llm-d's ladder, at one rate",
+        _32B, 10.0, (0.9,), 130, 30, partial(groups.questions, fresh=False),
+    ),
+    Workload(
+        "prefix_repetition",
+        "as vllm bench serve has it: completions of one of 10 prefixes of 256 tokens and 256 new ones, 128 out",
+        _8B, 20.0, (0.9,), 120, 40, _steady(others.prefix_repetition),
+    ),
+    Workload(
+        "mixed_routes",
+        "chats and completions, of each two thirds streamed",
+        _8B, 8.0, (0.9,), 200, 80, _steady(others.mixed_routes),
+    ),
+    Workload(
+        "azure_conversation",
+        "Azure's recorded conversations (2023): lengths and arrivals, 1,000 tokens in, 115 out in the median",
+        _8B, 10.0, (0.9,), 200, 80, _steady(traces.trace("azure_conversation.csv.gz")),
+    ),
+    Workload(
+        "azure_code",
+        "Azure's recorded code completions (2023): lengths and bursts, 1,500 tokens in, 13 out in the median",
+        _8B, 10.0, (0.9,), 200, 80, _steady(traces.trace("azure_code.csv.gz")),
+    ),
+    Workload(
+        "tiers",
+        "real questions, half easy (GSM8K) and half hard (MATH, level 5), labelled so",
+        _8B, 20.0, (0.9,), 120, 40, _steady(tiers.tiers),
     ),
 )  # fmt: skip
 LADDER = Workload(

@@ -1,11 +1,12 @@
 """Traffic that no constant was chosen on: retrieval, very long code contexts, agents with sub-agents, batch jobs beside
-chats, and the two extremes, where every prompt is the same and where none shares anything.
+chats, completions, and the two extremes, where every prompt is the same and where none shares anything.
 """
 
 from dataclasses import replace
 from random import Random
 
 from benchmarks.workloads.conversations import AGENT, CHAT, converse
+from benchmarks.workloads.script import COMPLETIONS_PATH
 from benchmarks.workloads.traffic import EMPTY, Session, Writer, ask_once, lognormal, poisson
 
 
@@ -109,8 +110,49 @@ def all_identical(rng: Random, rate: float, duration_s: float) -> list[Session]:
 def all_unique(rng: Random, rate: float, duration_s: float) -> list[Session]:
     writer = Writer()
     return [
-        ask_once(
-            arrival, f"user {number}", writer.append(EMPTY, lognormal(rng, 3_000, 1.2, 50, 30_000)), 200
+        ask_once(arrival, f"user {number}", writer.append(EMPTY, lognormal(rng, 3_000, 1.2, 50, 30_000)), 200)
+        for number, arrival in enumerate(poisson(rng, rate, duration_s))
+    ]
+
+
+def prefix_repetition(
+    rng: Random,
+    rate: float,
+    duration_s: float,
+    *,
+    prefix_len: int = 256,
+    suffix_len: int = 256,
+    num_prefixes: int = 10,
+    output_len: int = 128,
+) -> list[Session]:
+    """As `vllm bench serve --dataset-name prefix_repetition` has it, by the names of its options: completions."""
+    writer = Writer()
+    prefixes = [writer.append(EMPTY, prefix_len) for _ in range(num_prefixes)]
+    return [
+        replace(
+            ask_once(arrival, f"user {number}", writer.append(rng.choice(prefixes), suffix_len), output_len),
+            path=COMPLETIONS_PATH,
         )
         for number, arrival in enumerate(poisson(rng, rate, duration_s))
     ]
+
+
+def mixed_routes(rng: Random, rate: float, duration_s: float) -> list[Session]:
+    """Half chats under one of 5 system prompts, half completions of about 600 tokens; of either a third in one piece."""
+    writer = Writer()
+    systems = [writer.system(1_000) for _ in range(5)]
+    sessions = []
+    for number, arrival in enumerate(poisson(rng, rate, duration_s)):
+        stream = rng.random() < 2 / 3
+        whole = "" if stream else ", whole"
+        if rng.random() < 0.5:
+            session = converse(
+                rng, writer, CHAT, rng.choice(systems), arrival, f"chat {number}", f"chat{whole}"
+            )
+        else:
+            prompt = writer.append(EMPTY, lognormal(rng, 600, 1.0, 32, 4_000))
+            output_tokens = lognormal(rng, 150, 0.8, 8, 1_000)
+            session = ask_once(arrival, f"text {number}", prompt, output_tokens, label=f"completion{whole}")
+            session = replace(session, path=COMPLETIONS_PATH)
+        sessions.append(replace(session, stream=stream))
+    return sessions

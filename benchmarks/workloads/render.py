@@ -10,7 +10,7 @@ from typing import Any
 
 from balancer.core.scheduling.indexed import BLOCK_TOKENS
 from benchmarks.workloads.groups import FILL
-from benchmarks.workloads.script import CHAT_PATH, Ask, Conversation, Script
+from benchmarks.workloads.script import CHAT_PATH, Ask, Conversation, Script, bounds
 from benchmarks.workloads.texts import Texts, spell
 from benchmarks.workloads.traffic import Session, Traffic, Turn
 
@@ -51,9 +51,7 @@ class _Writer:
         self._texts = texts
         self._salt = salt
         self._block_words = max(1, texts.words(BLOCK_TOKENS))
-        self._bounds: dict[str, Any] = {"temperature": 0}
-        if ignore_eos:
-            self._bounds["ignore_eos"] = True
+        self._ignore_eos = ignore_eos
         self._block = lru_cache(_KEPT_BLOCKS)(lambda key: self._spell(f"block {key}", self._block_words))
 
     def conversation(self, session: Session, place: str) -> Conversation:
@@ -68,7 +66,7 @@ class _Writer:
             asks.append(
                 Ask(
                     session.path,
-                    {**said, "max_tokens": turn.output_tokens, **self._bounds},
+                    {**said, **bounds(turn.output_tokens, ignore_eos=self._ignore_eos)},
                     turn.think_s,
                     tuple(
                         self.conversation(child, f"{place} turn {number} child {which}")

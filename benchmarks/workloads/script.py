@@ -14,6 +14,12 @@ CHAT_PATH = "/v1/chat/completions"
 COMPLETIONS_PATH = "/v1/completions"
 
 
+def bounds(output_tokens: int, *, ignore_eos: bool) -> dict[str, Any]:
+    """The fields of a body that make an answer so long: no target but a vLLM knows `ignore_eos`."""
+    fields: dict[str, Any] = {"max_tokens": output_tokens, "temperature": 0}
+    return {**fields, "ignore_eos": True} if ignore_eos else fields
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request.

@@ -47,10 +47,19 @@ def speed_for(rows: Sequence[Row], rate: float) -> float:
 def replay(name: str, rng: Random, rate: float, duration_s: float) -> list[Session]:
     """A part of the trace, begun at a random place, in the order and the rhythm of the original."""
     rows = read_trace(name)
-    recorded_s = rows[-1].time_s
     speed = speed_for(rows, rate)
+    if not rows[0].blocks:
+        rows = _repeated(rows, duration_s * speed)
+    recorded_s = rows[-1].time_s
     begin_s = rng.uniform(0, max(0.0, recorded_s - duration_s * speed))
     return sessions(rows, begin_s, speed, duration_s)
+
+
+def _repeated(rows: tuple[Row, ...], duration_s: float) -> tuple[Row, ...]:
+    """Once more and again until it is long enough: where no prompt shares anything, nobody can tell."""
+    period_s = rows[-1].time_s * len(rows) / (len(rows) - 1)
+    rounds = 1 + int(duration_s / period_s)
+    return tuple(row._replace(time_s=row.time_s + n * period_s) for n in range(rounds) for row in rows)
 
 
 def sessions(rows: Sequence[Row], begin_s: float, speed: float, duration_s: float) -> list[Session]:
