@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.workloads.traffic import EMPTY, Session, Text, Turn, Writer, lognormal, poisson
+from benchmarks.workloads.traffic import Session, Text, Turn, Writer, lognormal, poisson
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,13 @@ AGENT = Habits(
 
 
 def converse(
-    rng: Random, writer: Writer, habits: Habits, opening: Text, arrival_s: float, user: str
+    rng: Random,
+    writer: Writer,
+    habits: Habits,
+    opening: Text,
+    arrival_s: float,
+    user: str,
+    label: str = "",
 ) -> Session:
     """One session on top of what its first prompt begins with."""
     text = opening
@@ -50,13 +56,13 @@ def converse(
         turns.append(Turn(prompt.tokens, output_tokens, habits.think_s(rng) if number else 0.0))
         if text.tokens > habits.most_tokens:
             break
-    return Session(arrival_s, user, text.keys, tuple(turns))
+    return Session(arrival_s, user, text.keys, tuple(turns), opening.system, label=label)
 
 
 def chat(rng: Random, rate: float, duration_s: float) -> list[Session]:
     """20 system prompts of 300 to 2,500 tokens, Zipf; about 5 turns, 20 s of thought between them."""
     writer = Writer()
-    systems = [writer.append(EMPTY, rng.randrange(300, 2_500)) for _ in range(20)]
+    systems = [writer.system(rng.randrange(300, 2_500)) for _ in range(20)]
     weights = [1 / rank for rank in range(1, 21)]
     return [
         converse(rng, writer, CHAT, rng.choices(systems, weights)[0], arrival, f"chat {number}")
@@ -69,7 +75,7 @@ def agents(rng: Random, rate: float, duration_s: float) -> list[Session]:
     tokens of tool output and write 180.
     """
     writer = Writer()
-    tools = [writer.append(EMPTY, 6_000) for _ in range(4)]
+    tools = [writer.system(6_000) for _ in range(4)]
     sessions = []
     for number, arrival in enumerate(poisson(rng, rate, duration_s)):
         opening = writer.append(

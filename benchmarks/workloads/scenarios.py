@@ -7,7 +7,7 @@ who go on; of how many turns and how soon is not published: 2 to 6 turns and 5 s
 from random import Random
 
 from benchmarks.workloads.conversations import Habits, converse
-from benchmarks.workloads.traffic import EMPTY, Session, Turn, Writer, poisson
+from benchmarks.workloads.traffic import Session, Writer, ask_once, poisson
 
 GROUPS = 6
 USERS_PER_GROUP = 1_000
@@ -26,7 +26,7 @@ _B_QUESTION_TOKENS = 3_000
 
 def scenario_a(rng: Random, rate: float, duration_s: float) -> list[Session]:
     writer = Writer()
-    systems = [writer.append(EMPTY, SYSTEM_TOKENS) for _ in range(GROUPS)]
+    systems = [writer.system(SYSTEM_TOKENS) for _ in range(GROUPS)]
     return [
         converse(rng, writer, _A, rng.choice(systems), arrival, f"user {number}")
         for number, arrival in enumerate(poisson(rng, rate, duration_s))
@@ -36,7 +36,7 @@ def scenario_a(rng: Random, rate: float, duration_s: float) -> list[Session]:
 def scenario_b(rng: Random, rate: float, duration_s: float) -> list[Session]:
     """Open loop: each arrival is a user drawn at random, who asks the same question again when drawn again."""
     writer = Writer()
-    systems = [writer.append(EMPTY, SYSTEM_TOKENS) for _ in range(GROUPS)]
+    systems = [writer.system(SYSTEM_TOKENS) for _ in range(GROUPS)]
     prompts = [
         (f"user {user} of group {group}", writer.append(systems[group], _B_QUESTION_TOKENS))
         for group in range(GROUPS)
@@ -45,5 +45,5 @@ def scenario_b(rng: Random, rate: float, duration_s: float) -> list[Session]:
     sessions = []
     for arrival in poisson(rng, rate, duration_s):
         user, prompt = rng.choice(prompts)
-        sessions.append(Session(arrival, user, prompt.keys, (Turn(prompt.tokens, OUTPUT_TOKENS),)))
+        sessions.append(ask_once(arrival, user, prompt, OUTPUT_TOKENS, repeats=True))
     return sessions

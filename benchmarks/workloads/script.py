@@ -14,14 +14,20 @@ CHAT_PATH = "/v1/chat/completions"
 COMPLETIONS_PATH = "/v1/completions"
 
 
+def bounds(output_tokens: int, *, ignore_eos: bool) -> dict[str, Any]:
+    """The fields of a body that make an answer so long: no target but a vLLM knows `ignore_eos`."""
+    fields: dict[str, Any] = {"max_tokens": output_tokens, "temperature": 0}
+    return {**fields, "ignore_eos": True} if ignore_eos else fields
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request.
 
-    `body` lacks `model`, which the target names, and `stream`, which the client adds. In a conversation that remembers, its
-    `messages` are only what is new: the client puts all that was said before in front, with the answers it really got.
-    `think_s` passes between the end of the answer before it and this request. `background` conversations begin when it has
-    been answered, and all end before the next think time begins. `leaves_after_s`: the client hangs up then.
+    `body` lacks `model`, which the target names, and `stream`, which the client adds as `stream` says. In a conversation that
+    remembers, its `messages` are only what is new: the client puts all that was said before in front, with the answers it
+    really got. `think_s` passes between the end of the answer before it and this request. `background` conversations begin
+    when it has been answered, and all end before the next think time begins. `leaves_after_s`: the client hangs up then.
     `output_tokens` is how long the answer should be, where the body bounds it to that; `prompt_tokens`, how long the whole
     prompt is meant to be; `label` groups requests in reports ("batch", "hard").
     """
@@ -34,6 +40,7 @@ class Ask:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     label: str = ""
+    stream: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,15 @@
 rest are chats that share 512 tokens, read long inputs and come back with probability 0.45. An imitation, not the trace.
 """
 
+from dataclasses import replace
 from random import Random
 
-from benchmarks.workloads.traffic import EMPTY, Session, Text, Turn, Writer, lognormal, poisson
+from benchmarks.workloads.traffic import Session, Text, Writer, ask_once, lognormal, poisson
 
 
 def hot_templates(rng: Random, rate: float, duration_s: float) -> list[Session]:
     writer = Writer()
-    long, short, preamble = (writer.append(EMPTY, tokens) for tokens in (6_144, 2_560, 512))
+    long, short, preamble = (writer.system(tokens) for tokens in (6_144, 2_560, 512))
     open_chats: list[tuple[str, Text]] = []
     sessions = []
     for number, arrival in enumerate(poisson(rng, rate, duration_s)):
@@ -35,5 +36,6 @@ def hot_templates(rng: Random, rate: float, duration_s: float) -> list[Session]:
             text = writer.append(prompt, output_tokens)
             if prompt.tokens < 90_000:
                 open_chats.append((user, text))
-        sessions.append(Session(arrival, user, text.keys, (Turn(prompt.tokens, output_tokens),)))
+        session = ask_once(arrival, user, prompt, output_tokens, label=user.split()[0])
+        sessions.append(replace(session, keys=text.keys))
     return sessions

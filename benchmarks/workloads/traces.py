@@ -1,55 +1,69 @@
-"""Recorded traffic: Mooncake's FAST'25 traces, replayed at another rate.
+"""Recorded lengths, replayed at another rate: Mooncake's FAST'25 traces, and Azure's of 2023.
 
-A row is a time, two lengths and the ids of the prompt's blocks of 512 tokens; equal ids are equal prefixes. Answers
+A row of Mooncake's has the ids of the prompt's blocks of 512 tokens; equal ids are equal prefixes. Answers
 have no ids, so they are never reused, and who sent a request is not recorded: its second block stands for the
-user, since nearly all requests share the first. Source and licence: data/README.md.
+user, since nearly all requests share the first. In Azure's, no prompt shares anything. Sources and licences: data/README.md.
 """
 
-import gzip
-import json
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.resources import files
 from random import Random
-from typing import NamedTuple
 
 from balancer.core.scheduling.indexed import BLOCK_TOKENS
-from benchmarks.workloads.traffic import Session, Turn
+from benchmarks.workloads.recorded.lengths import Row, azure, mooncake
+from benchmarks.workloads.recorded.lines import lines, unpack
+from benchmarks.workloads.traffic import Build, Session, Turn
 
 ROW_BLOCK_TOKENS = 512
 MOST_PROMPT_TOKENS = 120_000
 MOST_OUTPUT_TOKENS = 4_000
 _KEYS_PER_ROW_BLOCK = ROW_BLOCK_TOKENS // BLOCK_TOKENS
 _OWN_KEYS = 1 << 48
-"""Keys from here on are of the tokens behind a row's last whole block, which no other row has."""
-
-
-class Row(NamedTuple):
-    time_s: float
-    prompt_tokens: int
-    output_tokens: int
-    blocks: tuple[int, ...]
+"""Keys from here on are of the tokens behind a row's last known block, which no other row has."""
 
 
 @cache
 def read_trace(name: str) -> tuple[Row, ...]:
-    packed = files("benchmarks.workloads").joinpath("data", f"{name}.jsonl.gz").read_bytes()
-    rows = []
-    for line in gzip.decompress(packed).splitlines():
-        row = json.loads(line)
-        prompt_tokens = min(row["input_length"], MOST_PROMPT_TOKENS)
-        blocks = tuple(row["hash_ids"][: max(1, prompt_tokens // ROW_BLOCK_TOKENS)])
-        if blocks:
-            output_tokens = max(1, min(row["output_length"], MOST_OUTPUT_TOKENS))
-            rows.append(Row(row["timestamp"] / 1_000, prompt_tokens, output_tokens, blocks))
-    return tuple(rows)
+    """One of the packaged ones, its longest requests cut to what replicas take."""
+    read: Callable[..., list[Row]] = azure if name.endswith(".csv.gz") else mooncake
+    text = unpack(name, files("benchmarks.workloads").joinpath("data", name).read_bytes())
+    rows = read(list(lines(name, text)))
+    return tuple(_cut(row) for row in rows if row.prompt_tokens)
+
+
+def _cut(row: Row) -> Row:
+    return row._replace(
+        prompt_tokens=min(row.prompt_tokens, MOST_PROMPT_TOKENS),
+        output_tokens=max(1, min(row.output_tokens, MOST_OUTPUT_TOKENS)),
+    )
+
+
+def speed_for(rows: Sequence[Row], rate: float) -> float:
+    """How many times faster than it was recorded a trace has to go, to come to this rate on average."""
+    return rate * rows[-1].time_s / len(rows)
 
 
 def replay(name: str, rng: Random, rate: float, duration_s: float) -> list[Session]:
     """A part of the trace, begun at a random place, in the order and the rhythm of the original."""
     rows = read_trace(name)
+    speed = speed_for(rows, rate)
+    if not rows[0].blocks:
+        rows = _repeated(rows, duration_s * speed)
     recorded_s = rows[-1].time_s
-    speed = rate * recorded_s / len(rows)
     begin_s = rng.uniform(0, max(0.0, recorded_s - duration_s * speed))
+    return sessions(rows, begin_s, speed, duration_s)
+
+
+def _repeated(rows: tuple[Row, ...], duration_s: float) -> tuple[Row, ...]:
+    """Once more and again until it is long enough: where no prompt shares anything, nobody can tell."""
+    period_s = rows[-1].time_s * len(rows) / (len(rows) - 1)
+    rounds = 1 + int(duration_s / period_s)
+    return tuple(row._replace(time_s=row.time_s + n * period_s) for n in range(rounds) for row in rows)
+
+
+def sessions(rows: Sequence[Row], begin_s: float, speed: float, duration_s: float) -> list[Session]:
+    """What arrives in `duration_s`, when the trace goes on from `begin_s` at so many times its speed."""
     return [
         _session(number, row, (row.time_s - begin_s) / speed)
         for number, row in enumerate(rows)
@@ -58,20 +72,15 @@ def replay(name: str, rng: Random, rate: float, duration_s: float) -> list[Sessi
 
 
 def _session(number: int, row: Row, arrival_s: float) -> Session:
-    keys = tuple(
-        block * _KEYS_PER_ROW_BLOCK + part
-        for block in row.blocks[: row.prompt_tokens // ROW_BLOCK_TOKENS]
-        for part in range(_KEYS_PER_ROW_BLOCK)
-    )
-    rest = row.prompt_tokens // BLOCK_TOKENS - len(keys)
-    own = tuple(_OWN_KEYS + number * _KEYS_PER_ROW_BLOCK + part for part in range(rest))
-    user = f"user {row.blocks[min(1, len(row.blocks) - 1)]}"
-    return Session(arrival_s, user, keys + own, (Turn(row.prompt_tokens, row.output_tokens),))
+    whole = row.blocks[: row.prompt_tokens // ROW_BLOCK_TOKENS]
+    keys = [block * _KEYS_PER_ROW_BLOCK + part for block in whole for part in range(_KEYS_PER_ROW_BLOCK)]
+    for part in range(row.prompt_tokens // BLOCK_TOKENS - len(keys)):
+        beyond, place = divmod(part, _KEYS_PER_ROW_BLOCK)
+        keys.append(_OWN_KEYS * (1 + beyond) + number * _KEYS_PER_ROW_BLOCK + place)
+    known = whole or row.blocks[:1]
+    user = f"user {known[min(1, len(known) - 1)]}" if known else f"request {number}"
+    return Session(arrival_s, user, tuple(keys), (Turn(row.prompt_tokens, row.output_tokens),))
 
 
-def conversation(rng: Random, rate: float, duration_s: float) -> list[Session]:
-    return replay("mooncake_conversation", rng, rate, duration_s)
-
-
-def synthetic(rng: Random, rate: float, duration_s: float) -> list[Session]:
-    return replay("mooncake_synthetic", rng, rate, duration_s)
+def trace(name: str) -> Build:
+    return partial(replay, name)

@@ -5,18 +5,30 @@ share exactly the blocks that lie wholly within what they have in common, as wit
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from math import log, sqrt
 from random import Random
 
 from balancer.core.scheduling.indexed import BLOCK_TOKENS
+from benchmarks.workloads.script import CHAT_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system prompt: how long, and which of its workload's."""
+
+    tokens: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """`system` is the system prompt that it begins with."""
+
     tokens: int
     keys: tuple[int, ...]
+    system: System | None = None
 
 
 EMPTY = Text(0, ())
@@ -27,10 +39,16 @@ class Writer:
 
     def __init__(self) -> None:
         self._keys = count(1)
+        self._systems = count(1)
+
+    def system(self, tokens: int) -> Text:
+        text = self.append(EMPTY, tokens)
+        return replace(text, system=System(tokens, next(self._systems)))
 
     def append(self, text: Text, tokens: int) -> Text:
         whole = (text.tokens + tokens) // BLOCK_TOKENS
-        return Text(text.tokens + tokens, (*text.keys, *islice(self._keys, whole - len(text.keys))))
+        keys = (*text.keys, *islice(self._keys, whole - len(text.keys)))
+        return Text(text.tokens + tokens, keys, text.system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +69,33 @@ class Session:
     last turn's prompt and answer, and every other turn's are their beginning.
 
     `arrival_s` is that of the first turn; in a background session, the delay after its parent's answer.
-    `user` is what a client would send as its session header.
+    `user` is what a client would send as its session header. The rest is for real requests alone: `repeats` says that a
+    prompt of the same user and keys is the same to its last word, `text` is the prompt where it was recorded as words.
     """
 
     arrival_s: float
     user: str
     keys: tuple[int, ...]
     turns: tuple[Turn, ...]
+    system: System | None = None
+    repeats: bool = False
+    text: str | None = None
+    path: str = CHAT_PATH
+    stream: bool = True
+    label: str = ""
 
     def prompt_keys(self, turn: Turn) -> list[int]:
         return list(self.keys[: turn.prompt_tokens // BLOCK_TOKENS])
 
     def engine_keys(self, turn: Turn) -> tuple[int, ...]:
         return self.keys[: (turn.prompt_tokens + turn.output_tokens) // BLOCK_TOKENS]
+
+
+def ask_once(
+    arrival_s: float, user: str, prompt: Text, output_tokens: int, *, repeats: bool = False, label: str = ""
+) -> Session:
+    turns = (Turn(prompt.tokens, output_tokens),)
+    return Session(arrival_s, user, prompt.keys, turns, prompt.system, repeats=repeats, label=label)
 
 
 @dataclass(frozen=True, slots=True)
