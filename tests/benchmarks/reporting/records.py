@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from benchmarks.load.record import Outcome, Record
-from benchmarks.reporting.documents import Observed, run_result
+from benchmarks.reporting.documents import Observed, comparison_result, measured, run_result
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.workloads.script import Ask, Conversation, Script
 
@@ -84,3 +84,19 @@ def record_lists(draw):
         max_size=12,
     )  # fmt: skip
     return draw(some)
+
+
+def comparison(arms=("predicted_latency", "round_robin", "nginx/least_conn"), loads=(0.5, 0.9, 1.1)):
+    """Two repeats of each cell; the second arm is twice as slow, the last could not be had at one load."""
+    rows = []
+    for load in loads:
+        for repeat in (0, 1):
+            for number, arm in enumerate(arms):
+                row = {"arm": arm, "workload": "chat", "load": load, "repeat": repeat, "digest": f"{load}-{repeat}"}
+                if arm == arms[-1] and load == loads[0]:
+                    rows.append(row | {"trouble": "not installed: no nginx", "prediction": None})
+                    continue
+                records = plausible(seed=repeat, slow=(1 + number) * load)
+                predicted = {"p90_ttft_ms": 900.0 * (1 + number)} if number < 2 else None
+                rows.append(row | measured(observed(records)) | {"trouble": None, "prediction": predicted})
+    return comparison_result(rows, facts={"cores": 2}, plan={"seed": 1})
