@@ -37,7 +37,7 @@ PAGE = Ink(
     tuple(f"var(--series-{number})" for number in range(1, 7)),
 )  # fmt: skip
 
-_DASHES = ("", "6 3", "2 2", "8 3 2 3", "", "4 4")
+_DASHES = ("", "7 3", "3 2", "10 3 2 3", "", "4 4")
 _MARKERS = ("circle", "square", "triangle", "diamond", "cross", "plus")
 
 
@@ -50,7 +50,7 @@ class Style:
     """"": none, as for lines of very many points."""
 
 
-def style(ink: Ink, number: int, width: float = 1.5) -> Style:
+def style(ink: Ink, number: int, width: float = 1.7) -> Style:
     """Of the series with this number, counted from 0: no two of 30 are alike without their colours."""
     colour, marker = ink.series[number % len(ink.series)], _MARKERS[number % len(_MARKERS)]
     dashes = _DASHES[(number + number // len(_DASHES)) % len(_DASHES)]
@@ -79,7 +79,7 @@ class Axis:
         if log:
             found = [log10(value) for value in values if value > 0] or [0.0]
             low = min(found) - 0.05
-            return cls(10**low, 10 ** (max(max(found), min(found) + 0.45) + 0.05), log=True)
+            return cls(10**low, 10 ** (max(*found, min(found) + 0.45) + 0.05), log=True)
         low, high = min(values, default=0.0), max(values, default=1.0)
         low = min(low, 0.0) if zero else low
         return cls(low, high if high > low else low + 1.0)
@@ -91,7 +91,9 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
     def marks(self) -> list[float]:
-        return list(self.ticks) or (_decades(self.low, self.high) if self.log else _round(self.low, self.high))
+        return list(self.ticks) or (
+            _decades(self.low, self.high) if self.log else _round(self.low, self.high)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,9 @@ class Frame:
         yield "</g>"
 
 
-def legend(lines: Sequence[tuple[str, Style]], ink: Ink, x: int, y: int, width: int = 0) -> tuple[list[str], int]:
+def legend(
+    lines: Sequence[tuple[str, Style]], ink: Ink, x: int, y: int, width: int = 0
+) -> tuple[list[str], int]:
     """Samples with their names, one below the other, or in rows where a width is given; and the y below them."""
     left, parts = x, []
     for name, drawn in lines:
@@ -161,18 +165,16 @@ def legend(lines: Sequence[tuple[str, Style]], ink: Ink, x: int, y: int, width: 
         needed = SAMPLE + 20 + 7 * len(name)
         if left > x and left + needed > width:
             left, y = x, y + LINE_HEIGHT
+        sample = f'<path d="M{left} {y}h{SAMPLE}"{dashes}/>{_marker(left + SAMPLE / 2, y, drawn)}'
         parts += [
-            f'<g stroke="{drawn.colour}" fill="none" stroke-width="{drawn.width:g}">'
-            f'<path d="M{left} {y}h{SAMPLE}"{dashes}/>{_marker(left + SAMPLE / 2, y, drawn)}</g>',
+            f'<g stroke="{drawn.colour}" fill="none" stroke-width="{drawn.width:g}">{sample}</g>',
             f'<text x="{left + SAMPLE + 6}" y="{y + 4}" fill="{ink.text}">{escape(name)}</text>',
         ]
         left += needed
     return parts, y + LINE_HEIGHT
 
 
-def bars(
-    rows: Sequence[tuple[str, float]], ink: Ink, *, title: str, unit: str = "", width: int = 620
-) -> str:
+def bars(rows: Sequence[tuple[str, float]], ink: Ink, *, title: str, unit: str = "", width: int = 620) -> str:
     """A horizontal bar for each row, with its figure at the end."""
     left = 12 + 7 * max((len(name) for name, _ in rows), default=0)
     most = max((value for _, value in rows), default=0.0) or 1.0
@@ -183,14 +185,14 @@ def bars(
         parts += [
             f'<text x="{left - 8}" y="{y + 11}" text-anchor="end" fill="{ink.text}">{escape(name)}</text>',
             f'<rect x="{left}" y="{y}" width="{length:.1f}" height="14" fill="{ink.series[0]}"/>',
-            f'<text x="{left + length + 6:.1f}" y="{y + 11}" fill="{ink.faint}">{value:,.4g} {escape(unit)}</text>',
+            f'<text x="{left + length + 6:.1f}" y="{y + 11}" fill="{ink.faint}">{_told(value)} {escape(unit)}</text>',
         ]
     return svg(parts, width, 36 + 20 * len(rows), title)
 
 
 def svg(parts: Sequence[str], width: int, height: int, title: str = "", back: str = "") -> str:
     """A whole picture; `title` is what it is called for those who can't see it."""
-    told = f" role=\"img\" aria-label={quoteattr(title)}" if title else ""
+    told = f' role="img" aria-label={quoteattr(title)}' if title else ""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {FONT}{told}>'
     ground = [f'<rect width="{width}" height="{height}" fill="{back}"/>'] if back else []
     return "\n".join([head, *ground, *parts, "</svg>"]) + "\n"
@@ -230,8 +232,10 @@ def _pieces(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
 
 def _decades(low: float, high: float) -> list[float]:
     span = log10(high) - log10(low)
-    steps = (1, 2, 5) if span < 1.6 else (1,)
-    found = [step * 10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1) for step in steps]
+    steps = (1, 2, 5) if span < 2 else (1,)
+    found = [
+        step * 10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1) for step in steps
+    ]
     return [tick for tick in found if low <= tick <= high]
 
 
@@ -242,5 +246,5 @@ def _round(low: float, high: float, wanted: int = 5) -> list[float]:
     return [number * step for number in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
-def _told(tick: float) -> str:
-    return f"{tick:,.0f}" if abs(tick) >= 1000 else f"{round(tick, 9):g}"
+def _told(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -91,7 +91,7 @@ def read_result(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: expected a result file: {error}") from error
-    if not isinstance(result, dict) or not isinstance(result.get("benchmark"), str):
+    if not isinstance(result, dict) or "benchmark" not in result:
         raise ValueError(f"{path}: expected a result file, with the name of its `benchmark`")
     return result
 

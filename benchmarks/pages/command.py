@@ -13,7 +13,9 @@ TITLE = "Benchmarks of vllm-balancer"
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Results of any benchmark, as their --json or --out wrote.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Results of any benchmark, as their --json or --out wrote.")
+    ],
     *,
     html: Annotated[Path | None, typer.Option(help="Write one page that needs no network.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,

@@ -13,7 +13,8 @@ _STYLE = Path(__file__).with_name("page.css")
 
 def page(title: str, sections: Sequence[Section]) -> str:
     contents = [
-        f'<li><a href="#s{number}">{escape(section.title)}</a></li>' for number, section in enumerate(sections)
+        f'<li><a href="#s{number}">{escape(section.title)}</a></li>'
+        for number, section in enumerate(sections)
     ]
     body = [part for number, section in enumerate(sections) for part in _section(number, section)]
     return "\n".join(

@@ -101,7 +101,7 @@ def _lines(
     height: int = 300,
 ) -> str:
     """The first series is drawn last and thick: it is the one that the others are held against."""
-    styles = {name: style(PAGE, number, 1.5 if number else 2.5) for number, name in enumerate(series)}
+    styles = {name: style(PAGE, number, 1.7 if number else 2.5) for number, name in enumerate(series)}
     if not markers:
         styles = {name: replace(drawn, marker="") for name, drawn in styles.items()}
     frame = Frame(x, y, PAGE, WIDTH, height, _LEFT, bottom=46, shaded=shaded)

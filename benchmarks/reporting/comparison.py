@@ -49,7 +49,10 @@ class Cells:
 
 def tables(document: Mapping[str, Any]) -> list[Table]:
     cells = Cells(document)
-    return [*(_overview(cells, workload) for workload in cells.workloads), *(_cell(cells, cell) for cell in cells)]
+    return [
+        *(_overview(cells, workload) for workload in cells.workloads),
+        *(_cell(cells, cell) for cell in cells),
+    ]
 
 
 def left_out(document: Mapping[str, Any]) -> list[str]:
@@ -99,5 +102,17 @@ def _cell(cells: Cells, cell: Cell) -> Table:
                 number(len(cells.rows(cell, arm))),
             )
         )
-    columns = ("TTFT P50 ms", "P90", "P99", "predicted P90", "error", "E2E P90", "tok/s", "hits", "good", "lost", "runs")
+    columns = (
+        "TTFT P50 ms",
+        "P90",
+        "P99",
+        "predicted P90",
+        "error",
+        "E2E P90",
+        "tok/s",
+        "hits",
+        "good",
+        "lost",
+        "runs",
+    )
     return Table("", (f"{cell[0]} {cell[1]:g}", *columns), rows)

@@ -11,6 +11,8 @@ from balancer.vllm_api.metrics import EngineSample
 
 _SERIES = re.compile(r"^(balancer_\w+?)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
+NO_PREDICTION = dict.fromkeys(("predicted_hit_rate", "predicted_hit_tokens", "actual_hit_tokens"))
+
 
 def engines(
     before: Mapping[str, EngineSample], after: Mapping[str, EngineSample]
@@ -52,7 +54,7 @@ def prediction(before: str, after: str) -> dict[str, Any] | None:
         return None
     grown = {name: value - early.get(name, 0.0) for name, value in late.items()}
     prompt = grown.get("prompt", 0.0)
-    return {
+    return NO_PREDICTION | {
         "predicted_hit_rate": grown.get("matched", 0.0) / prompt if prompt else None,
         "predicted_hit_tokens": grown.get("balancer_predicted_hit_tokens_total", 0.0),
         "actual_hit_tokens": grown.get("balancer_actual_hit_tokens_total", 0.0),

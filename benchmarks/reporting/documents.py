@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.load.record import Record
-from benchmarks.reporting.counters import engine_hit_rate
+from benchmarks.reporting.counters import NO_PREDICTION, engine_hit_rate
 from benchmarks.reporting.figures import Window, by_group, due_in, figures
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.reporting.timeline import timeline
@@ -87,7 +87,7 @@ def measured(observed: Observed, level: ServiceLevel | None = None) -> dict[str,
     return {
         **whole,
         "engine_hit_rate": engine_hit_rate(observed.engines) if observed.engines else None,
-        **(observed.prediction or {}),
+        **(observed.prediction or NO_PREDICTION),
         "balancer_cpu_s": observed.balancer_cpu_s,
         "valid": observed.invalid is None and not observed.interrupted,
         "invalid": "interrupted" if observed.interrupted else observed.invalid,

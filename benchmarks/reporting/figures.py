@@ -90,9 +90,7 @@ def latencies(answered: Iterable[Record]) -> dict[str, float | None]:
     for name, values in samples.items():
         ms = 1000 * np.array([value for value in values if value is not None])
         statistics: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median, "std": np.std}
-        found |= {
-            f"{key}_{name}_ms": float(of(ms)) if ms.size else None for key, of in statistics.items()
-        }
+        found |= {f"{key}_{name}_ms": float(of(ms)) if ms.size else None for key, of in statistics.items()}
         found |= {f"p{q}_{name}_ms": float(np.percentile(ms, q)) if ms.size else None for q in PERCENTILES}
     return found
 

@@ -25,7 +25,9 @@ class ServiceLevel:
         for part in parts:
             name, _, number = part.partition(":")
             if name not in _NAMES or name in limits:
-                raise ValueError(f"--goodput: expected each of {', '.join(_NAMES)} at most once, got {part!r}")
+                raise ValueError(
+                    f"--goodput: expected each of {', '.join(_NAMES)} at most once, got {part!r}"
+                )
             limits[name] = _milliseconds(number, part)
         return cls(**{f"{name}_ms": limit for name, limit in limits.items()}) if limits else None
 

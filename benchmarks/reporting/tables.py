@@ -30,9 +30,7 @@ def percent(value: float | None, digits: int = 1) -> str | None:
 def _latencies(document: Mapping[str, Any]) -> Table:
     columns = ("", "mean", *(f"P{q}" for q in PERCENTILES), "deviation")
     keys = ("mean", *(f"p{q}" for q in PERCENTILES), "std")
-    rows = [
-        (_TITLES[name], *(number(document[f"{key}_{name}_ms"], 1) for key in keys)) for name in LATENCIES
-    ]
+    rows = [(_TITLES[name], *(number(document[f"{key}_{name}_ms"], 1) for key in keys)) for name in LATENCIES]
     return Table(f"{document['label']}: latency in ms, of answered requests", columns, rows)
 
 
@@ -53,7 +51,7 @@ def _rates(document: Mapping[str, Any]) -> Table:
         ("most requests at once", number(document["max_concurrent_requests"])),
         ("hit rate by usage", percent(document["hit_rate"])),
         ("hit rate by the engines", percent(document["engine_hit_rate"])),
-        ("hit rate predicted", percent(document.get("predicted_hit_rate"))),
+        ("hit rate predicted", percent(document["predicted_hit_rate"])),
         ("CPU of the balancer, s", number(document["balancer_cpu_s"], 2)),
         ("generator late, P99 ms", number(document["p99_late_ms"], 2)),
     ]
@@ -70,10 +68,7 @@ def _group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
             *(number(group[key]) for key in ("total_input_tokens", "total_output_tokens")),
             percent(group["hit_rate"]),
             percent(group["goodput_share"]),
-            *(
-                number(group[key], 1)
-                for key in ("p50_ttft_ms", "p90_ttft_ms", "p99_ttft_ms", "p90_e2el_ms")
-            ),
+            *(number(group[key], 1) for key in ("p50_ttft_ms", "p90_ttft_ms", "p99_ttft_ms", "p90_e2el_ms")),
         )
         for name, group in groups.items()
     ]

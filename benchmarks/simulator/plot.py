@@ -9,7 +9,19 @@ from dataclasses import replace
 from math import ceil
 from xml.sax.saxutils import escape
 
-from benchmarks.drawing import LINE_HEIGHT, PAPER, SAMPLE, Axis, Frame, Ink, Line, Style, legend, placed, style
+from benchmarks.drawing import (
+    LINE_HEIGHT,
+    PAPER,
+    SAMPLE,
+    Axis,
+    Frame,
+    Ink,
+    Line,
+    Style,
+    legend,
+    placed,
+    style,
+)
 from benchmarks.drawing import svg as picture
 from benchmarks.simulator.arms import ARMS
 from benchmarks.simulator.comparison import Averages, Place, geometric_mean
@@ -75,7 +87,11 @@ def _panel(
         for arm in styles
     }
     loads = tuple(place[1] for place in places)
-    x = replace(Axis.over(loads), ticks=loads) if len(loads) > 1 else Axis(loads[0] - 1, loads[0] + 1, ticks=loads)
+    x = (
+        replace(Axis.over(loads), ticks=loads)
+        if len(loads) > 1
+        else Axis(loads[0] - 1, loads[0] + 1, ticks=loads)
+    )
     y = Axis.over([value for points in lines.values() for _, value in points] or [1.0], log=True)
     frame = Frame(x, y, ink, WIDTH, HEIGHT, LEFT)
     yield from frame.axes(workload, "TTFT P90 s over load")

@@ -56,7 +56,11 @@ def plausible(seed=1, rate=10.0, duration_s=40.0, slow=1.0):
 
 
 def observed(records=None, **facts):
-    kept = {"started_at": datetime(2026, 1, 1, tzinfo=UTC), "stages": {"": (5.0, 35.0)}, "late_s": [0.001, 0.002]}
+    kept = {
+        "started_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "stages": {"": (5.0, 35.0)},
+        "late_s": [0.001, 0.002],
+    }
     return Observed(plausible() if records is None else records, **(kept | facts))  # fmt: skip
 
 
@@ -92,7 +96,13 @@ def comparison(arms=("predicted_latency", "round_robin", "nginx/least_conn"), lo
     for load in loads:
         for repeat in (0, 1):
             for number, arm in enumerate(arms):
-                row = {"arm": arm, "workload": "chat", "load": load, "repeat": repeat, "digest": f"{load}-{repeat}"}
+                row = {
+                    "arm": arm,
+                    "workload": "chat",
+                    "load": load,
+                    "repeat": repeat,
+                    "digest": f"{load}-{repeat}",
+                }
                 if arm == arms[-1] and load == loads[0]:
                     rows.append(row | {"trouble": "not installed: no nginx", "prediction": None})
                     continue
