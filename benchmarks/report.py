@@ -4,6 +4,8 @@ A result file holds what was measured, on what, and the verdicts, so that every 
 """
 
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,26 +56,53 @@ def goals_table(verdicts: Sequence[Verdict], *, colour: bool = False) -> Table:
     rows = []
     for verdict in verdicts:
         unit = verdict.goal.unit or ("x" if verdict.goal.reference else "")
-        status = f"{verdict.status}: {verdict.why}" if verdict.why else str(verdict.status)
-        if colour:
-            status = f"[{_COLOURS[verdict.status]}]{status}[/]"
+        status = status_cell(verdict.status, verdict.why, colour=colour)
         measured = None if verdict.value is None else f"{verdict.value:,.2f} {unit}".strip()
         rows.append((verdict.goal.title, measured, f"<= {verdict.goal.at_most:g} {unit}".strip(), status))
     return Table("Goals", ("goal", "measured", "asked", "verdict"), rows)
 
 
-def write_json(path: Path, result: dict[str, Any]) -> None:
+def status_cell(status: Status, why: str = "", *, colour: bool = False) -> str:
+    cell = f"{status}: {why}" if why else str(status)
+    return f"[{_COLOURS[status]}]{cell}[/]" if colour else cell
+
+
+def write_text(path: Path, text: str) -> None:
+    """All or nothing: a reader never sees half a file, and a failed write leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o644)
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A result of any benchmark."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected a result file: {error}") from error
+    if not isinstance(result, dict) or "benchmark" not in result:
+        raise ValueError(f"{path}: expected a result file, with the name of its `benchmark`")
+    return result
 
 
 def read_json(path: Path, benchmark: str) -> dict[str, Any]:
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        result = read_result(path)
+    except ValueError as error:
         raise ValueError(f"{path}: expected a result of `{benchmark}`: {error}") from error
-    if not isinstance(result, dict) or result.get("benchmark") != benchmark:
-        raise ValueError(f"{path}: expected a result of `{benchmark}`")
+    if result["benchmark"] != benchmark:
+        raise ValueError(f"{path}: expected a result of `{benchmark}`, got one of `{result['benchmark']}`")
     return result
 
 

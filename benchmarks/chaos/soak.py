@@ -91,7 +91,7 @@ def soak(
     }
     if out is not None:
         write_json(out, result)
-    _table(figures).print(screen)
+    table(figures).print(screen)
     judged = verdicts(figures)
     goals_table(judged, colour=True).print(screen)
     screen.print(one_line(facts), markup=False)
@@ -154,7 +154,7 @@ async def _fail(lab: Lab, duration_s: float) -> None:
         await asyncio.sleep(_FAULT_EVERY_S - _FAULT_LASTS_S)
 
 
-def _table(figures: dict[str, float]) -> Table:
+def table(figures: dict[str, float]) -> Table:
     rows = [
         (name.replace("_", " "), number(value, 0 if value == int(value) else 2))
         for name, value in figures.items()

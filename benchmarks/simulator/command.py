@@ -81,7 +81,7 @@ def simulate(
             best_others_table(measured["policies"]).print(screen)
         if any(line.losing for line in lines):
             losing_table(lines).print(screen)
-        goals_table(lines).print(screen)
+        goals_table(lines, colour=True).print(screen)
     for result in results:
         screen.print(one_line(result["fingerprint"]), markup=False)
     if check and not all(line.status is Status.MET for line in lines):

@@ -2,22 +2,17 @@
 
 from collections.abc import Sequence
 
-from benchmarks.goals import Status
-from benchmarks.report import Table, number
+from benchmarks.report import Table, number, status_cell
 from benchmarks.simulator.comparison import Averages, Best, ratio
 from benchmarks.simulator.goals import E2E, SUBJECT, TOKENS, TTFT, Line
 
-_COLOURS = {Status.MET: "green", Status.MISSED: "red", Status.NOT_MEASURED: "yellow"}
 
-
-def goals_table(lines: Sequence[Line]) -> Table:
+def goals_table(lines: Sequence[Line], *, colour: bool = False) -> Table:
     rows = []
     for line in lines:
-        verdict = f"{line.status}: {', '.join(line.gaps)}" if line.gaps else str(line.status)
         asked = f"{'>=' if line.at_least else '<='} {line.limit:g} {line.unit}"
-        rows.append(
-            (line.title, _measured(line.value, line), asked, f"[{_COLOURS[line.status]}]{verdict}[/]")
-        )
+        verdict = status_cell(line.status, ", ".join(line.gaps), colour=colour)
+        rows.append((line.title, _measured(line.value, line), asked, verdict))
     return Table(f"Goals of {SUBJECT}", ("goal", "measured", "asked", "verdict"), rows)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Goal, judge
-from benchmarks.report import Table, between_markers, goals_table, number, read_json, write_json
+from benchmarks.report import Table, between_markers, goals_table, number, read_json, write_json, write_text
 
 TEXT = "# Title\n<!-- overhead:begin -->\nold\n<!-- overhead:end -->\nrest\n"
 
@@ -63,3 +63,14 @@ def test_a_fingerprint_tells_machine_and_versions():
     assert facts["cores"] >= 1
     assert facts["balancer"]
     assert f"uvloop {facts['uvloop']}" in one_line(facts)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"benchmark": "overhead"})
+
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+
+    assert read_json(path, "overhead") == {"benchmark": "overhead"}
+    assert list(tmp_path.iterdir()) == [path]
