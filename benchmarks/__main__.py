@@ -7,6 +7,7 @@ from benchmarks.chaos.command import chaos
 from benchmarks.chaos.soak import soak
 from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
+from benchmarks.peers.command import peers
 from benchmarks.simulator.command import simulate
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app.command()(decide)
 app.command()(calibrate)
 app.command()(chaos)
 app.command()(soak)
+app.command()(peers)
 
 
 @app.callback()
