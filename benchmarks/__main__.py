@@ -8,6 +8,7 @@ from benchmarks.chaos.soak import soak
 from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
+from benchmarks.peers.command import peers
 from benchmarks.simulator.command import simulate
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command()(decide)
 app.command()(calibrate)
 app.command()(chaos)
 app.command()(soak)
+app.command()(peers)
 app.command()(report)
 
 

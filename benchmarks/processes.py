@@ -1,6 +1,8 @@
 """Starting and ending the processes of a benchmark, on the cores they belong to. Every one is ended by its pid."""
 
 import contextlib
+import http.client
+import json
 import os
 import resource
 import signal
@@ -130,3 +132,26 @@ def wait_listening(child: Child, port: int, within_s: float = 30.0) -> None:
             return
         time.sleep(0.02)
     raise NotServingError(f"did not listen within {within_s:g} s: {child.last_words()}")
+
+
+def wait_serving(child: Child, port: int, within_s: float = 60.0) -> None:
+    """Until models are listed on the port: a router that listens may not know its replicas yet."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        child.expect_running("before it served")
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            if _lists_models(port):
+                return
+        time.sleep(0.1)
+    raise NotServingError(f"no models listed on port {port} within {within_s:g} s: {child.last_words()}")
+
+
+def _lists_models(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/v1/models")
+        answer = connection.getresponse()
+        listed = json.loads(answer.read())
+        return answer.status == 200 and bool(listed.get("data"))
+    finally:
+        connection.close()

@@ -1,7 +1,6 @@
 """The command `chaos`: options in, runs, tables out. No measuring lives here."""
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,14 +19,14 @@ from benchmarks.chaos.run import Observed, Plan, observe
 from benchmarks.chaos.traffic import Traffic
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
-from benchmarks.overhead.arms import Program, Tools, UnavailableError
+from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.peers.peer import Program, Tools, UnavailableError
 from benchmarks.processes import NotServingError, free_ports, raise_open_files
 from benchmarks.report import console, goals_table, write_json
 
 NAME = "chaos"
 REPLICA_OPTIONS = ("--speed", "0.5")  # 14 ms a token: an answer takes about 0.6 s, so a fault meets many
 
-_PEER_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm-balancer" / "peers"
 _SHORT_WINDOW_S = 2.0
 _PATIENCE_S = 30.0
 _SHORT_PATIENCE_S = 20.0  # over the 15 s after which the balancer gives up a replica that sends no head
@@ -67,7 +66,7 @@ def chaos(
     ] = None,
     peer_dir: Annotated[
         Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
-    ] = _PEER_DIR,
+    ] = DEFAULT_PEER_DIR,
 ) -> None:
     """What clients see while replicas and balancer are killed, frozen, restarted and made to lie."""
     screen = console(170)

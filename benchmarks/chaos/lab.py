@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import sys
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
@@ -21,14 +20,14 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.chaos.replica import HOST, Trouble
-from benchmarks.overhead.arms import Place, Program, Tools, UnavailableError, chosen
-from benchmarks.processes import Child, NotServingError, free_ports, started, wait_listening
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.peer import Place, Program, Tools
+from benchmarks.processes import Child, NotServingError, free_ports, started, wait_listening, wait_serving
 
-_PEERS = {"vllm-router": "vllm-router/cache_aware", "nginx": "nginx"}
+_PEERS = {"vllm-router": "vllm-router/cache_aware", "nginx": "nginx/round_robin"}
 ARMS = ("balancer", *_PEERS)
 
 _GONE_WITHIN_S = 5.0
-_SERVES_WITHIN_S = 30.0
 _LEAK_GAUGES = ("balancer_requests_in_flight", "balancer_pending_prefill_tokens", "balancer_held_requests")
 _ENGINE_GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(\{.*\})? (\S+)", re.MULTILINE)
@@ -237,10 +236,9 @@ def find_arm(name: str, tools: Tools) -> Program | None:
         return None
     if name not in _PEERS:
         raise ValueError(f"--arms: expected some of {', '.join(ARMS)}; got {name!r}")
-    (arm,) = chosen([_PEERS[name]])
-    if arm.find is None:
-        raise UnavailableError(f"{name} can't be started")
-    return arm.find(tools)
+    find = PEERS[_PEERS[name]].find
+    assert find is not None
+    return find(tools)
 
 
 def embedded(folder: Path, count: int, options: Sequence[str]) -> list[EmbeddedReplica]:
@@ -266,7 +264,6 @@ async def opened(
         await asyncio.gather(*(each.start() for each in running))
         urls = [each.url for each in replicas]
         await asyncio.to_thread(_start_front, front, program, urls, flags)
-        await asyncio.to_thread(_until_serving, front.port)
         yield lab
     finally:
         await asyncio.to_thread(front.stack.close)
@@ -281,14 +278,4 @@ def _start_front(front: Front, program: Program | None, urls: Sequence[str], fla
     else:
         command = program.command(Place(front.port, urls, front.folder))
         front.child = front.start(command, front.port)
-
-
-def _until_serving(port: int) -> None:
-    """A router that listens may not know its replicas yet."""
-    deadline = time.monotonic() + _SERVES_WITHIN_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            if ask(port, "/v1/models")[0] == 200:
-                return
-        time.sleep(0.1)
-    raise NotServingError(f"no models listed on port {port} within {_SERVES_WITHIN_S:g} s")
+    wait_serving(front.child, front.port)

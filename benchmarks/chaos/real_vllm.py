@@ -9,10 +9,7 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +17,7 @@ from random import Random
 from typing import Any
 
 from balancer.embedded.words import WORDS
+from benchmarks import farm
 from benchmarks.chaos.lab import Replica
 from benchmarks.chaos.replica import HOST, Trouble
 from benchmarks.chaos.traffic import CHAT, COMPLETIONS, Ask
@@ -28,9 +26,6 @@ from benchmarks.processes import Child, NotServingError, started
 
 FLAGS = ("--resume", "exact")
 
-_ROOT = Path(__file__).resolve().parents[2]
-_FARM = _ROOT / "tests" / "real_vllm" / "farm"
-_MODEL = "tiny"
 _VLLM_FLAGS = (
     *("--block-size", "32"),
     *("--max-model-len", "2048"),
@@ -38,7 +33,6 @@ _VLLM_FLAGS = (
     *("--kv-cache-memory-bytes", "64M"),
     "--enable-prompt-tokens-details",
 )
-_READY_WITHIN_S = 300.0
 _PROMPTS = 40
 _OUTPUT_TOKENS = 400  # a second or two, so that a fault meets some
 _LEAVES = 0.2
@@ -46,17 +40,7 @@ _LEAVES = 0.2
 
 def python() -> Path:
     """vLLM's interpreter. Raises: ValueError, if there is none."""
-    home = Path(os.environ.get("REAL_VLLM_HOME", _ROOT / ".real-vllm"))
-    found = Path(os.environ.get("REAL_VLLM_VENV", home / "venv")) / "bin" / "python"
-    if not found.exists() or not _FARM.exists():
-        raise ValueError("--real-vllm: expected a source tree after `scripts/real-vllm install`")
-    return found
-
-
-def make_model(folder: Path) -> Path:
-    path = folder / "model"
-    subprocess.run((python(), _FARM / "model.py", "--out", path), check=True, capture_output=True)
-    return path
+    return farm.interpreter(farm.default_venv(), "--real-vllm")
 
 
 class VllmReplica(Replica):
@@ -93,18 +77,10 @@ class VllmReplica(Replica):
     def _start(self) -> None:
         self._starts += 1
         log = self._folder / f"vllm-{self.port}-{self._starts}.log"
-        command: list[str] = [str(python()), str(_FARM / "launcher.py"), "--model", str(self._model)]
-        command += ["--name", _MODEL, "--ports", str(self.port), "--log-dir", str(self._folder), *_VLLM_FLAGS]
+        command = farm.launcher(python(), self._model, [self.port], self._folder, _VLLM_FLAGS)
         cores = frozenset(os.sched_getaffinity(0))
         self._child = self._stack.enter_context(started(command, cores=cores, log=log))
-        deadline = time.monotonic() + _READY_WITHIN_S
-        while time.monotonic() < deadline:
-            self._child.expect_running("before it was ready")
-            if ready := re.search(r"^READY \d+ (\d+)", log.read_text(encoding="utf-8"), re.MULTILINE):
-                self._server = int(ready[1])
-                return
-            time.sleep(0.2)
-        raise NotServingError(f"vLLM is not ready within {_READY_WITHIN_S:g} s: {self._child.last_words()}")
+        self._server = farm.wait_ready(self._child, log, 1)[self.port]
 
 
 class RecordedTraffic:
@@ -135,7 +111,13 @@ class RecordedTraffic:
         text = " ".join(rng.choices(WORDS, k=rng.randint(5, 40)))
         chat = rng.random() < 0.5
         what = {"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}
-        body = {"model": _MODEL, **what, "max_tokens": _OUTPUT_TOKENS, "temperature": 0, "ignore_eos": True}
+        body = {
+            "model": farm.MODEL,
+            **what,
+            "max_tokens": _OUTPUT_TOKENS,
+            "temperature": 0,
+            "ignore_eos": True,
+        }
         path = CHAT if chat else COMPLETIONS
         answer = _post(port, path, body)
         (choice,), usage = answer["choices"], answer["usage"]
@@ -145,7 +127,7 @@ class RecordedTraffic:
 
 
 def replicas(folder: Path, ports: Sequence[int]) -> list[VllmReplica]:
-    model = make_model(folder)
+    model = farm.make_model(python(), folder / "model")
     return [VllmReplica(folder, model, port) for port in ports]
 
 

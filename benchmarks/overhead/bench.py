@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load.client import Client
-from benchmarks.overhead.arms import Arm, Place, Program, Tools, UnavailableError
+from benchmarks.overhead.arms import Arm
 from benchmarks.overhead.bodies import BODIES, Body, requests
 from benchmarks.overhead.rows import Measured
+from benchmarks.peers.peer import Place, Program, Tools, UnavailableError
 from benchmarks.processes import (
     Child,
     Cores,

@@ -12,18 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
-from benchmarks.overhead.arms import ARMS, Tools, chosen
+from benchmarks.overhead.arms import ARMS, chosen
 from benchmarks.overhead.bench import Plan
 from benchmarks.overhead.bodies import BODIES
 from benchmarks.overhead.figures import MANY, figures, spoiled, tables, verdicts
 from benchmarks.overhead.measure import measure
 from benchmarks.overhead.rows import as_rows
+from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.peers.peer import Tools
 from benchmarks.processes import split_cores
 from benchmarks.report import between_markers, console, goals_table, read_json, write_json
 
 NAME = "overhead"
 _README = Path(__file__).resolve().parent.parent / "README.md"
-_PEER_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm-balancer" / "peers"
 
 
 def overhead(
@@ -45,7 +46,7 @@ def overhead(
     ] = None,
     peer_dir: Annotated[
         Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
-    ] = _PEER_DIR,
+    ] = DEFAULT_PEER_DIR,
     render: Annotated[Path | None, typer.Option(help="Show this result file and measure nothing.")] = None,
     update_readme: Annotated[
         bool, typer.Option("--update-readme", help="Write the tables to the README.")

@@ -11,11 +11,12 @@ from pathlib import Path
 from benchmarks import cpu
 from benchmarks.load.client import Client
 from benchmarks.load.loops import Tally, closed_loop, open_loop
-from benchmarks.overhead.arms import Arm, Tools
+from benchmarks.overhead.arms import Arm
 from benchmarks.overhead.bench import RATES_PER_S, WARM_UP, Bench, Plan, Running
 from benchmarks.overhead.bodies import Body, requests
 from benchmarks.overhead.rows import Cost, Latency, Measured
 from benchmarks.overhead.streams import many_streams
+from benchmarks.peers.peer import Tools
 from benchmarks.processes import NotServingError, raise_open_files
 
 

@@ -11,7 +11,7 @@ from benchmarks.goals import Status
 from benchmarks.load.client import Client
 from benchmarks.load.loops import closed_loop
 from benchmarks.overhead.aiohttp_proxy import make_app
-from benchmarks.overhead.arms import Place, chosen, nginx_config
+from benchmarks.overhead.arms import chosen
 from benchmarks.overhead.bodies import BODIES, requests
 from benchmarks.overhead.figures import GOALS, figures, spoiled, tables, verdicts
 from benchmarks.overhead.rows import Cost, Latency, ManyStreams, Measured
@@ -145,14 +145,6 @@ def test_arms_are_chosen_by_name_or_by_family():
     ]
     with pytest.raises(ValueError, match=r"--arms: expected some of .* got 'ngnix'"):
         chosen(["ngnix"])
-
-
-def test_nginx_serves_the_backends(tmp_path):
-    text = nginx_config(Place(8001, ["http://127.0.0.1:9001", "http://127.0.0.1:9002"], tmp_path))
-
-    assert "server 127.0.0.1:9001;" in text
-    assert "server 127.0.0.1:9002;" in text
-    assert "listen 127.0.0.1:8001" in text
 
 
 def run(*arguments):

@@ -1,0 +1,37 @@
+"""Ours: every policy that is no copy of a peer's."""
+
+import sys
+from collections.abc import Callable
+
+from benchmarks.peers.peer import Peer, Place, Program, Tools
+
+SESSION_HEADER = "X-Session-ID"
+_POLICIES = (
+    "predicted_latency",
+    "cache_aware",
+    "prefix_hash",
+    "session",
+    "power_of_two",
+    "least_requests",
+    "round_robin",
+    "random",
+)
+
+
+def find(policy: str) -> Callable[[Tools], Program]:
+    def command(place: Place) -> list[str]:
+        serve = [sys.executable, "-m", "balancer", "serve", "--host", "127.0.0.1", "--port", str(place.port)]
+        return [*serve, "--policy", policy, "--worker-urls", *place.upstreams]
+
+    return lambda _: Program(command)
+
+
+PEERS = tuple(
+    Peer(
+        f"balancer/{policy}",
+        find(policy),
+        modelled_by=policy,
+        session_header=SESSION_HEADER if policy == "session" else None,
+    )
+    for policy in _POLICIES
+)
