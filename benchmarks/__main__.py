@@ -9,6 +9,7 @@ from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
 from benchmarks.peers.command import peers
+from benchmarks.run.command import run
 from benchmarks.simulator.command import simulate
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(run)
 app.command()(overhead)
 app.command()(simulate)
 app.command()(decide)

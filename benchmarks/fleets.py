@@ -6,13 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
+from balancer.core.types import EngineSample
 from balancer.vllm_api.metrics import scan
 from benchmarks import farm, replica
 from benchmarks.processes import Child, NotServingError, free_ports, started, wait_listening
@@ -20,7 +20,6 @@ from benchmarks.processes import Child, NotServingError, free_ports, started, wa
 _ANSWERS_WITHIN_S = 10.0
 _QUIET_WITHIN_S = 120.0
 _POLL_S = 0.1
-_FINISHED = "vllm:request_success_total"
 _REAL_FLAGS = (
     *("--block-size", "32"),
     *("--max-model-len", "8192"),
@@ -31,38 +30,6 @@ _REAL_FLAGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
-    """What one replica's metrics page tells; None where it does not."""
-
-    prefix_queries_tokens: float | None
-    prefix_hits_tokens: float | None
-    prompt_tokens: float | None
-    generation_tokens: float | None
-    preemptions: float | None
-    finished_requests: float | None
-
-    def since(self, before: Self) -> Self:
-        """The differences; None where either is."""
-        pairs = [(getattr(self, field.name), getattr(before, field.name)) for field in fields(self)]
-        return type(self)(*(None if now is None or then is None else now - then for now, then in pairs))
-
-    @property
-    def hit_rate(self) -> float | None:
-        """Cached share of the prompt tokens that were looked up; None where none was."""
-        if not self.prefix_queries_tokens or self.prefix_hits_tokens is None:
-            return None
-        return self.prefix_hits_tokens / self.prefix_queries_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Requests on one replica at a moment."""
-
-    running: float | None
-    waiting: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Fleet:
     """Replicas that serve. `children` are their processes, where they are ours."""
 
@@ -70,40 +37,21 @@ class Fleet:
     model: str
     children: Sequence[Child] = ()
 
-    async def counters(self) -> dict[str, Counters]:
+    async def samples(self) -> dict[str, EngineSample]:
+        """What the metrics page of each says. Raises: NotServingError."""
         async with _session() as session:
             pages = await asyncio.gather(*(_page(session, url) for url in self.urls))
-        return {url: counters_of(page) for url, page in zip(self.urls, pages, strict=True)}
-
-    async def loads(self) -> dict[str, Load]:
-        async with _session() as session:
-            pages = await asyncio.gather(*(_page(session, url) for url in self.urls))
-        samples = (scan(page, 0.0) for page in pages)
-        return {
-            url: Load(sample.running, sample.waiting) for url, sample in zip(self.urls, samples, strict=True)
-        }
+        return {url: scan(page, 0.0) for url, page in zip(self.urls, pages, strict=True)}
 
     async def reset(self, quiet_within_s: float = _QUIET_WITHIN_S) -> None:
         """Forget all prefixes, once nothing is computed any more. Raises: NotServingError, if that can't be had."""
         deadline = time.monotonic() + quiet_within_s
-        while any(load.running or load.waiting for load in (await self.loads()).values()):
+        while any(sample.running or sample.waiting for sample in (await self.samples()).values()):
             if time.monotonic() > deadline:
                 raise NotServingError(f"replicas still compute after {quiet_within_s:g} s")
             await asyncio.sleep(_POLL_S)
         async with _session() as session:
             await asyncio.gather(*(_reset(session, url) for url in self.urls))
-
-
-def counters_of(page: bytes) -> Counters:
-    sample = scan(page, 0.0)
-    return Counters(
-        sample.prefix_queries_tokens,
-        sample.prefix_hits_tokens,
-        sample.prompt_tokens,
-        sample.generation_tokens,
-        sample.preemptions,
-        _finished_requests(page),
-    )
 
 
 @contextlib.contextmanager
@@ -195,13 +143,3 @@ async def _ask(session: aiohttp.ClientSession, method: str, url: str) -> tuple[i
             return answer.status, None
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotServingError(f"{url}: expected an answer, got {error or 'nothing'}") from error
-
-
-def _finished_requests(page: bytes) -> float | None:
-    """Any bytes will do, as for `scan`."""
-    try:
-        families = list(text_string_to_metric_families(page.decode()))
-    except ValueError:
-        return None
-    values = [each.value for family in families for each in family.samples if each.name == _FINISHED]
-    return sum(values) if values else None

@@ -1,0 +1,1 @@
+"""One script played to one target, which may be anybody's."""
