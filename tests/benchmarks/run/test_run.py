@@ -1,19 +1,19 @@
 """The command `run`, as a user has it: a target, a workload, figures, files and an exit code."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from xml.etree import ElementTree as ET
 
 import pytest
 from typer.testing import CliRunner
 
-from balancer.vllm_api.metrics import scan
 from benchmarks.__main__ import app
+from benchmarks.fleets import Fleet
 from benchmarks.processes import free_ports, started, wait_listening
 
 CORES = frozenset(os.sched_getaffinity(0))
@@ -47,8 +47,7 @@ def run(*options):
 
 
 def answers_of(url):
-    with urllib.request.urlopen(f"{url}/metrics") as page:
-        return scan(page.read(), 0.0).generation_tokens
+    return asyncio.run(Fleet([url], "").samples())[url].generation_tokens
 
 
 def test_a_target_is_measured_and_its_figures_written(replica, tmp_path):
@@ -59,7 +58,7 @@ def test_a_target_is_measured_and_its_figures_written(replica, tmp_path):
         *("--out", str(out), "--html", str(html), "--junit", str(junit)),
     )
     document = json.loads(out.read_text())
-    cases = {case.get("name"): len(case) for case in ET.parse(junit).iter("testcase")}
+    cases = {case.get("name"): len(case) for case in ET.parse(junit).iter("testcase")}  # noqa: S314 (our own)
     # whether the generator kept up is the machine's doing, and the exit code says it with the others
     assert cases == {
         "the run is valid": int(not document["valid"]),
