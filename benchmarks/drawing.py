@@ -193,7 +193,8 @@ def bars(rows: Sequence[tuple[str, float]], ink: Ink, *, title: str, unit: str =
 def svg(parts: Sequence[str], width: int, height: int, title: str = "", back: str = "") -> str:
     """A whole picture; `title` is what it is called for those who can't see it."""
     told = f' role="img" aria-label={quoteattr(title)}' if title else ""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {FONT}{told}>'
+    box = f'viewBox="0 0 {width} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" {box} {FONT}{told}>'
     ground = [f'<rect width="{width}" height="{height}" fill="{back}"/>'] if back else []
     return "\n".join([head, *ground, *parts, "</svg>"]) + "\n"
 
@@ -205,7 +206,7 @@ def placed(x: float, y: float, parts: Sequence[str] | Iterator[str]) -> list[str
 def _marker(x: float, y: float, drawn: Style, told: str = "") -> str:
     if not drawn.marker:
         return ""
-    r = 1.0 + drawn.width
+    r = 0.8 + 0.8 * drawn.width
     shapes = {
         "square": f"M{x - r:.1f} {y - r:.1f}h{2 * r:g}v{2 * r:g}h{-2 * r:g}z",
         "triangle": f"M{x:.1f} {y - 1.3 * r:.1f}l{1.2 * r:g} {2.2 * r:g}h{-2.4 * r:g}z",

@@ -19,7 +19,7 @@ from benchmarks.pages.section import Section
 from benchmarks.report import Table, goals_table, number
 from benchmarks.reporting import comparison
 from benchmarks.reporting import tables as runs
-from benchmarks.reporting.documents import COMPARE, RUN, refuse_to_compare
+from benchmarks.reporting.documents import RUN, refuse_to_compare
 from benchmarks.simulator import comparison as simulator
 from benchmarks.simulator.goals import by_suite, judge
 from benchmarks.simulator.plot import svg
@@ -200,7 +200,7 @@ def _calibrate(results: Sequence[Named]) -> list[Section]:
 
 
 _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
-    COMPARE: _compare,
+    "compare": _compare,
     RUN: _run,
     "simulate": _simulate,
     "overhead": _overhead,

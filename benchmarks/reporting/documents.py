@@ -1,10 +1,10 @@
-"""Result documents of `run` and `compare`: made, and held against each other. Files are `benchmarks.report`'s. Pure.
+"""The result document of a run: made, and held against another. Files are `benchmarks.report`'s. Pure.
 
-A document is plain JSON. A run's has the field names of `vllm bench serve` at its top, so that tools for those files read
+It is plain JSON with the field names of `vllm bench serve` at its top, so that tools for those files read
 it; where it has several stages, the figures of each stand under `stages`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,6 @@ from benchmarks.reporting.timeline import timeline
 from benchmarks.workloads.script import Script
 
 RUN = "run"
-COMPARE = "compare"
 
 Document = dict[str, Any]
 
@@ -104,33 +103,6 @@ def measured(observed: Observed, level: ServiceLevel | None = None) -> dict[str,
         "engines": {name: dict(engine) for name, engine in observed.engines.items()},
         "timeline": timeline(observed.records),
     }
-
-
-def comparison_result(
-    rows: Iterable[Mapping[str, Any]], *, facts: Mapping[str, Any], plan: Mapping[str, Any]
-) -> Document:
-    """A row has `arm`, `workload`, `load`, `repeat`, `digest`, and what `measured` says or `trouble`: why it says nothing.
-
-    Arms are compared in a cell, a workload at a load, and played the same script there.
-    """
-    kept = [dict(row) for row in rows]
-    same_load(kept)
-    return {"benchmark": COMPARE, "fingerprint": dict(facts), "plan": dict(plan), "runs": kept}
-
-
-def same_load(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows of one workload, load and repeat with different digests are no comparison."""
-    seen: dict[tuple[Any, ...], tuple[str, str]] = {}
-    for row in rows:
-        if row.get("digest") is None:
-            continue
-        place = (row["workload"], row["load"], row["repeat"])
-        arm, digest = seen.setdefault(place, (row["arm"], row["digest"]))
-        if digest != row["digest"]:
-            raise ValueError(
-                f"{row['workload']} at {row['load']:g}: {arm} played the script {digest} and {row['arm']} "
-                f"{row['digest']}; only runs of one script are compared"
-            )
 
 
 def refuse_to_compare(one: Document, other: Document) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from benchmarks.load.record import Outcome, Record
-from benchmarks.reporting.documents import Observed, comparison_result, measured, run_result
+from benchmarks.reporting.documents import Observed, measured, run_result
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.workloads.script import Ask, Conversation, Script
 
@@ -23,8 +23,9 @@ def answered(due_s, ttft_s=0.1, gaps_s=(0.02, 0.02), **facts):
         times.append(times[-1] + gap_s)
     usage = {"prompt_tokens": 100, "output_tokens": len(times), "cached_tokens": 50}
     kept = {"label": "", "path": "/v1/chat/completions", "measured": True, "sent_s": due_s, "status": 200}
+    kept |= {"token_s": times, "ended_s": times[-1], "outcome": Outcome.ANSWERED}
     return Record(
-        "c0", 0, due_s=due_s, token_s=times, ended_s=times[-1], outcome=Outcome.ANSWERED, **(kept | usage | facts)
+        "c0", 0, due_s=due_s, **(kept | usage | facts)
     )  # fmt: skip
 
 
@@ -109,4 +110,4 @@ def comparison(arms=("predicted_latency", "round_robin", "nginx/least_conn"), lo
                 records = plausible(seed=repeat, slow=(1 + number) * load)
                 predicted = {"p90_ttft_ms": 900.0 * (1 + number)} if number < 2 else None
                 rows.append(row | measured(observed(records)) | {"trouble": None, "prediction": predicted})
-    return comparison_result(rows, facts={"cores": 2}, plan={"seed": 1})
+    return {"benchmark": "compare", "fingerprint": {"cores": 2}, "plan": {}, "runs": rows}

@@ -159,3 +159,4 @@ def test_each_limit_of_a_service_level_counts():
     assert not ServiceLevel(tpot_ms=99).met_by(record)
     assert not ServiceLevel(e2el_ms=699).met_by(record)
     assert ServiceLevel(tpot_ms=0).met_by(answered(6.0, gaps_s=()))
+    assert not ServiceLevel(tpot_ms=1000).met_by(answered(6.0, outcome=Outcome.FAILED))

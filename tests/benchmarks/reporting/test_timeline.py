@@ -9,7 +9,7 @@ def test_each_second_tells_what_happened_in_it():
     records = [
         answered(0.2, 0.5, (1.0,), cached_tokens=100),
         answered(0.4, 0.1, ()),
-        unanswered(1.5, Outcome.SHED, ended_s=2.5),
+        answered(1.5, 0.9, (0.1,), outcome=Outcome.FAILED),
     ]
 
     found = timeline(records)
