@@ -14,12 +14,10 @@ READY_WITHIN_S = 300.0
 
 _ROOT = Path(__file__).resolve().parents[1]
 _FARM = _ROOT / "tests" / "real_vllm" / "farm"
+_HOME = Path(os.environ.get("REAL_VLLM_HOME", _ROOT / ".real-vllm"))
+VENV = Path(os.environ.get("REAL_VLLM_VENV", _HOME / "venv"))
+
 _READY = re.compile(r"^READY (\d+) (\d+)", re.MULTILINE)
-
-
-def default_venv() -> Path:
-    home = Path(os.environ.get("REAL_VLLM_HOME", _ROOT / ".real-vllm"))
-    return Path(os.environ.get("REAL_VLLM_VENV", home / "venv"))
 
 
 def interpreter(venv: Path, option: str) -> Path:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import operator
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,8 +45,11 @@ class Counters:
 
     def since(self, before: Self) -> Self:
         """The differences; None where either is."""
-        pairs = [(getattr(self, field.name), getattr(before, field.name)) for field in fields(self)]
-        return type(self)(*(None if now is None or then is None else now - then for now, then in pairs))
+        return self._with(before, operator.sub)
+
+    def plus(self, other: Self) -> Self:
+        """The sums; None where either is."""
+        return self._with(other, operator.add)
 
     @property
     def hit_rate(self) -> float | None:
@@ -52,6 +57,10 @@ class Counters:
         if not self.prefix_queries_tokens or self.prefix_hits_tokens is None:
             return None
         return self.prefix_hits_tokens / self.prefix_queries_tokens
+
+    def _with(self, other: Self, join: Callable[[float, float], float]) -> Self:
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        return type(self)(*(None if a is None or b is None else join(a, b) for a, b in pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,11 @@ class Fleet:
             await asyncio.sleep(_POLL_S)
         async with _session() as session:
             await asyncio.gather(*(_reset(session, url) for url in self.urls))
+
+
+def total(counters: Iterable[Counters]) -> Counters:
+    """Of a whole fleet."""
+    return reduce(Counters.plus, counters)
 
 
 def counters_of(page: bytes) -> Counters:
@@ -135,7 +149,7 @@ def embedded(
 @contextlib.contextmanager
 def real_vllm(count: int, folder: Path, *, cores: frozenset[int] | None = None) -> Iterator[Fleet]:
     """Real vLLM replicas of a small model on this machine's CPU. Raises: ValueError, if vLLM is not installed."""
-    python = farm.interpreter(farm.default_venv(), "--real-vllm")
+    python = farm.interpreter(farm.VENV, "--real-vllm")
     model = farm.make_model(python, folder / "model")
     ports = free_ports(count)
     log = folder / "launcher.log"
