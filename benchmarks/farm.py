@@ -25,7 +25,7 @@ def interpreter(venv: Path, option: str) -> Path:
     found = venv / "bin" / "python"
     if not found.exists() or not _FARM.exists():
         raise ValueError(
-            f"{option}: expected a source tree, and a vLLM in {venv}; `scripts/real-vllm install` makes one"
+            f"{option}: expected a vLLM in {venv} beside a source tree; scripts/real-vllm install makes one"
         )
     return found
 
