@@ -55,6 +55,7 @@ async def harming(url, harm):
     [
         (lambda body: body.removesuffix(b"data: [DONE]\n\n"), r"expected \[DONE\]"),
         (lambda body: body.replace(b'"length"', b"null"), "expected one end|expected an end by length"),
+        (lambda body: body.replace(b'"completion_tokens":8', b'"completion_tokens":7'), "after 8 tokens"),
         (lambda body: body.replace(b'"content":"', b'"content":"x'), "question 0, .*: expected"),
     ],
 )
@@ -82,6 +83,18 @@ def test_those_that_need_no_installation_are_right():
 
     assert code == 0, output
     assert output.count("20 of 20 answers right") == 2 + 3 * len(system)
+
+
+def test_harm_is_in_the_table_and_in_the_exit_code(monkeypatch):
+    async def harmed(*_):
+        raise HarmedError("expected an answer, got noise")
+
+    monkeypatch.setattr("benchmarks.peers.command.check", harmed)
+
+    code, output = run("--check", "direct")
+
+    assert code == 1
+    assert "got noise" in output
 
 
 def test_a_peer_that_is_not_installed_says_how(tmp_path):
