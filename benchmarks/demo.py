@@ -25,8 +25,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from balancer.vllm_api.metrics import scan
-from benchmarks.processes import Child, NotServingError, free_ports, started, wait_listening
+from benchmarks.fleets import Fleet, embedded
+from benchmarks.peers.balancer import program as balancer
+from benchmarks.peers.peer import Place
+from benchmarks.peers.running import running
+from benchmarks.processes import Child, NotServingError, free_ports
+from benchmarks.replica import MODEL
+from benchmarks.reporting.counters import engine_hit_rate, engines
 
 REPLICAS = 4
 PROFILE = "qwen3-32b-2xh100"
@@ -54,44 +59,21 @@ class Figures:
         return float(np.percentile(self.ttfts, percent)) if self.ttfts else float("nan")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Cluster:
     url: str
-    replicas: list[str]
+    fleet: Fleet
     children: list[Child]
 
 
 @contextlib.contextmanager
 def cluster(policy: str, port: int, folder: Path) -> Iterator[Cluster]:
     """Fresh replicas, cold, and a balancer in front of them; all ended when the block is left."""
-    python = [sys.executable, "-m", "balancer"]
-    everywhere = frozenset(range(256))
-    ports = free_ports(REPLICAS)
-    urls = [f"http://127.0.0.1:{each}" for each in ports]
-    with contextlib.ExitStack() as stack:
-        children = []
-        for each in ports:
-            command = [*python, "replica", "--port", str(each), "--profile", PROFILE]
-            command += ["--kv-capacity-tokens", str(KV_TOKENS), "--max-model-len", "16384"]
-            children.append(
-                stack.enter_context(started(command, cores=everywhere, log=folder / f"replica-{each}.log"))
-            )
-        command = [
-            *python,
-            "serve",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--policy",
-            policy,
-            "--worker-urls",
-            *urls,
-        ]
-        children.append(stack.enter_context(started(command, cores=everywhere, log=folder / f"{policy}.log")))
-        for child, each in zip(children, [*ports, port], strict=True):
-            wait_listening(child, each)
-        yield Cluster(f"http://127.0.0.1:{port}", urls, children)
+    with embedded(REPLICAS, PROFILE, folder, kv_capacity_tokens=KV_TOKENS) as fleet:
+        place = Place(port, fleet.urls, folder, fleet.model)
+        with running(balancer(policy), place, frozenset(range(256))) as front:
+            assert front.child is not None
+            yield Cluster(front.url, fleet, [*fleet.children, front.child])
 
 
 def sentences(rng: random.Random, size_bytes: int) -> str:
@@ -123,7 +105,7 @@ async def ask(
 ) -> str | None:
     """The answer's text, streamed; None if it failed."""
     body = {
-        "model": "embedded-model",
+        "model": MODEL,
         "messages": messages,
         "stream": True,
         "max_tokens": MAX_TOKENS,
@@ -171,26 +153,17 @@ async def traffic(target: Cluster, duration_s: float, progress: Progress, label:
     systems = [sentences(rng, SYSTEM_PROMPT_BYTES) for _ in range(ASSISTANTS)]
     figures = Figures()
     task = progress.add_task(label, total=None)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        async with asyncio.TaskGroup() as group:
-            async for _ in arrivals(rng, duration_s):
-                chats = random.Random(rng.random())
-                group.create_task(chat(session, target.url, chats, rng.choice(systems), figures))
-                progress.update(task, description=f"{label}: {len(figures.ttfts)} answers")
-        figures.hit_rate = await hit_rate(session, target.replicas)
+    before = await target.fleet.samples()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+        async for _ in arrivals(rng, duration_s):
+            chats = random.Random(rng.random())
+            group.create_task(chat(session, target.url, chats, rng.choice(systems), figures))
+            progress.update(task, description=f"{label}: {len(figures.ttfts)} answers")
+    rate = engine_hit_rate(engines(before, await target.fleet.samples()))
+    figures.hit_rate = float("nan") if rate is None else rate
     progress.update(task, description=f"{label}: {len(figures.ttfts)} answers", total=1, completed=1)
     return figures
-
-
-async def hit_rate(session: aiohttp.ClientSession, replicas: list[str]) -> float:
-    """Cached share of all prompt tokens, by the replicas' own counters."""
-    hits = queries = 0.0
-    for url in replicas:
-        async with session.get(f"{url}/metrics") as answer:
-            sample = scan(await answer.read(), 0.0)
-        hits += sample.prefix_hits_tokens or 0.0
-        queries += sample.prefix_queries_tokens or 0.0
-    return hits / queries if queries else float("nan")
 
 
 def table(results: dict[str, Figures]) -> Table:
@@ -232,9 +205,8 @@ def demo(
 
 
 def keep_serving(target: Cluster) -> None:
-    question = (
-        '{"model": "embedded-model", "messages": [{"role": "user", "content": "hello"}], "stream": true}'
-    )
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    question = json.dumps(body)
     console.print(
         f"serving on {target.url} until Ctrl-C; try:\n  curl -N {target.url}/v1/chat/completions -d '{question}'"
     )

@@ -14,12 +14,10 @@ READY_WITHIN_S = 300.0
 
 _ROOT = Path(__file__).resolve().parents[1]
 _FARM = _ROOT / "tests" / "real_vllm" / "farm"
+_HOME = Path(os.environ.get("REAL_VLLM_HOME", _ROOT / ".real-vllm"))
+VENV = Path(os.environ.get("REAL_VLLM_VENV", _HOME / "venv"))
+
 _READY = re.compile(r"^READY (\d+) (\d+)", re.MULTILINE)
-
-
-def default_venv() -> Path:
-    home = Path(os.environ.get("REAL_VLLM_HOME", _ROOT / ".real-vllm"))
-    return Path(os.environ.get("REAL_VLLM_VENV", home / "venv"))
 
 
 def interpreter(venv: Path, option: str) -> Path:
@@ -27,7 +25,7 @@ def interpreter(venv: Path, option: str) -> Path:
     found = venv / "bin" / "python"
     if not found.exists() or not _FARM.exists():
         raise ValueError(
-            f"{option}: expected a source tree, and a vLLM in {venv}; `scripts/real-vllm install` makes one"
+            f"{option}: expected a vLLM in {venv} beside a source tree; scripts/real-vllm install makes one"
         )
     return found
 

@@ -83,7 +83,7 @@ def embedded(
 @contextlib.contextmanager
 def real_vllm(count: int, folder: Path, *, cores: frozenset[int] | None = None) -> Iterator[Fleet]:
     """Real vLLM replicas of a small model on this machine's CPU. Raises: ValueError, if vLLM is not installed."""
-    python = farm.interpreter(farm.default_venv(), "--real-vllm")
+    python = farm.interpreter(farm.VENV, "--real-vllm")
     model = farm.make_model(python, folder / "model")
     ports = free_ports(count)
     log = folder / "launcher.log"

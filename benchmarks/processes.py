@@ -134,7 +134,7 @@ def wait_listening(child: Child, port: int, within_s: float = 30.0) -> None:
     raise NotServingError(f"did not listen within {within_s:g} s: {child.last_words()}")
 
 
-def wait_serving(child: Child, port: int, within_s: float = 60.0) -> None:
+def wait_serving(child: Child, port: int, within_s: float = 180.0) -> None:
     """Until models are listed on the port: a router that listens may not know its replicas yet."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:

@@ -19,7 +19,7 @@ from benchmarks.calibration.modelled import Setting
 from benchmarks.calibration.plan import plan
 from benchmarks.calibration.points import Measured
 from benchmarks.calibration.replica import Start, serving
-from benchmarks.farm import default_venv
+from benchmarks.farm import VENV
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
 from benchmarks.processes import NotServingError
@@ -39,7 +39,7 @@ def calibrate(
     ] = "",
     venv: Annotated[
         Path, typer.Option(envvar="REAL_VLLM_VENV", help="The vLLM to start a replica from.")
-    ] = default_venv(),
+    ] = VENV,
     preset: Annotated[str, typer.Option(help="The model of a replica that is started.")] = "small",
     max_num_seqs: Annotated[int, typer.Option(min=1, help="Of the replica, started here or not.")] = 16,
     max_num_batched_tokens: Annotated[int, typer.Option(min=1, help="Likewise.")] = 2048,

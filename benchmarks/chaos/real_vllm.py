@@ -40,7 +40,7 @@ _LEAVES = 0.2
 
 def python() -> Path:
     """vLLM's interpreter. Raises: ValueError, if there is none."""
-    return farm.interpreter(farm.default_venv(), "--real-vllm")
+    return farm.interpreter(farm.VENV, "--real-vllm")
 
 
 class VllmReplica(Replica):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from balancer import __version__
 from benchmarks.peers.peer import Peer, Place, Program, Tools
 
 SESSION_HEADER = "X-Session-ID"
@@ -18,12 +19,16 @@ _POLICIES = (
 )
 
 
-def find(policy: str) -> Callable[[Tools], Program]:
+def program(policy: str) -> Program:
     def command(place: Place) -> list[str]:
         serve = [sys.executable, "-m", "balancer", "serve", "--host", "127.0.0.1", "--port", str(place.port)]
         return [*serve, "--policy", policy, "--worker-urls", *place.upstreams]
 
-    return lambda _: Program(command)
+    return Program(command, __version__)
+
+
+def find(policy: str) -> Callable[[Tools], Program]:
+    return lambda _: program(policy)
 
 
 PEERS = tuple(

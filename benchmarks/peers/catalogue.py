@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from benchmarks.peers import (
     balancer,
     direct,
+    dynamo,
     envoy,
     haproxy,
     litellm,
@@ -23,6 +24,7 @@ PEERS = {
         vllm_router,
         smg,
         production_stack,
+        dynamo,
         litellm,
         nginx,
         haproxy,

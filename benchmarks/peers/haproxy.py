@@ -26,7 +26,7 @@ def haproxy_config(place: Place, balance: str) -> str:
         for number, url in enumerate(place.upstreams)
     )
     return f"""global
-  maxconn 16384
+  maxconn 8192
   nbthread 1
 defaults
   mode http

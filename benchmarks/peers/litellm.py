@@ -42,6 +42,7 @@ def litellm_config(place: Place, strategy: str) -> dict[str, Any]:
         "model_list": models,
         "router_settings": {"routing_strategy": strategy},
         "litellm_settings": {"request_timeout": 600},
+        "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},  # on loopback only
     }
 
 

@@ -22,12 +22,18 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a peer listens, whom it serves, and a folder for its files. `model` is for peers that must be told it."""
+    """Where a peer listens, whom it serves, and a folder for its files. `model` is for peers that must be told it.
+
+    The last two are for peers that bring replicas of their own: what each remembers at the whole size, and how many tokens
+    one token stands for.
+    """
 
     port: int
     upstreams: Sequence[str]
     folder: Path
     model: str = ""
+    kv_capacity_tokens: int | None = None
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)

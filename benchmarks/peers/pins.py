@@ -35,3 +35,21 @@ PRODUCTION_STACK = Pin(
     (f"vllm-router @ git+{_PRODUCTION_STACK}@{_PRODUCTION_STACK_COMMIT}",),
     python=(3, 12),
 )
+DYNAMO = Pin(
+    "dynamo",
+    "1.6.1",
+    (
+        "ai-dynamo==1.6.1",
+        "ai-dynamo-runtime==1.6.1",
+        "annotated-types==0.8.0",
+        "msgspec==0.22.0",
+        "packaging==26.4",
+        "pydantic==2.14.4",
+        "pydantic-core==2.50.5",
+        "PyYAML==6.0.4",
+        "typing-extensions==4.16.0",
+        "typing-inspection==0.4.5",
+        "uvloop==0.23.0",
+    ),
+    complete=True,
+)

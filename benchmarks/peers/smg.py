@@ -24,7 +24,7 @@ PEERS = (
         modelled_by="session",
         session_header="X-SMG-Routing-Key",
     ),
-    Peer("smg/least_load", _find(SMG, "least_load"), modelled_by="least_requests"),
+    Peer("smg/least_load", _find(SMG, "least_load")),
     Peer("smg/power_of_two", _find(SMG, "power_of_two"), modelled_by="power_of_two"),
     Peer("smg/prefix_hash", _find(SMG, "prefix_hash")),
     Peer("smg/round_robin", _find(SMG, "round_robin"), modelled_by="round_robin"),
