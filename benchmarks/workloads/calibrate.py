@@ -1,6 +1,5 @@
 """What a token is to a target: asked of its own `/tokenize`, the route that vLLM has."""
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -32,13 +31,9 @@ async def calibrate(url: str, model: str, api_key: str | None = None) -> Texts:
             messages = [{"role": role, "content": spell("sample", _SHORT_WORDS)} for role in roles]
             return await _count(session, url, {"model": model, "messages": messages})
 
-        short, long, alone, under_system, continued = await asyncio.gather(
-            text(_SHORT_WORDS),
-            text(_LONG_WORDS),
-            chat("user"),
-            chat("system", "user"),
-            chat("user", "assistant", "user"),
-        )
+        short, long = await text(_SHORT_WORDS), await text(_LONG_WORDS)
+        alone, under_system = await chat("user"), await chat("system", "user")
+        continued = await chat("user", "assistant", "user")
     if long <= short:
         raise ValueError(
             f"{url}/tokenize: expected a longer text to have more tokens, got {short} and {long}"
