@@ -1,6 +1,8 @@
 """A target's measure of text, as its own tokenizer tells it."""
 
 import asyncio
+from importlib.resources import files
+from statistics import mean
 
 import pytest
 from aiohttp import web
@@ -41,13 +43,13 @@ def test_what_has_no_tokenizer_is_told_by_its_address():
         asyncio.run(calibrate("http://127.0.0.1:1", "m"))
 
 
-async def asked(answer, api_key: str | None = None) -> list[str | None]:
-    """Calibrates by a target that always answers so; the authorizations that it was sent."""
-    sent = []
+async def asked(answer, api_key: str | None = None) -> tuple[Texts | str, set[str | None]]:
+    """What is found of a target that answers so, or what is wrong with it; and the authorizations that it was sent."""
+    sent = set()
 
     async def tokenize(request):
-        sent.append(request.headers.get("Authorization"))
-        return web.json_response(answer)
+        sent.add(request.headers.get("Authorization"))
+        return web.json_response(answer(await request.json()))
 
     app = web.Application()
     app.router.add_post("/tokenize", tokenize)
@@ -56,12 +58,35 @@ async def asked(answer, api_key: str | None = None) -> list[str | None]:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0]
-        await calibrate(f"http://{host}:{port}", "m", api_key)
+        return await calibrate(f"http://{host}:{port}", "m", api_key), sent
     except ValueError as error:
-        sent.append(str(error))
+        return str(error), sent
     finally:
         await runner.cleanup()
-    return sent
+
+
+def letters(text: str) -> int:
+    return -(-len(text) * 10 // 17)
+
+
+def of_letters(body) -> dict[str, int]:
+    """A tokenizer of 1.7 letters a token; its template adds 20 tokens, 7 a message, and 3 more before a system message."""
+    if "prompt" in body:
+        return {"count": letters(body["prompt"])}
+    said = body["messages"]
+    system = 3 * (said[0]["role"] == "system")
+    return {"count": 20 + system + sum(7 + letters(each["content"]) for each in said)}
+
+
+def test_another_tokenizer_s_prompts_are_as_long_as_drawn_within_a_percent_or_two():
+    texts, _ = asyncio.run(asked(of_letters))
+    assert (texts.template.prompt, texts.template.system, texts.template.turn) == (27, 10, 14)
+    for name in ("retrieval", "chat"):
+        script = script_for(Wanted(name, rate=1, replicas=1, duration_s=20), texts)
+        asks = [conversation.asks[0] for conversation in script.conversations]
+        ratios = [of_letters(ask.body)["count"] / ask.prompt_tokens for ask in asks]
+        assert mean(ratios) == pytest.approx(1, abs=0.01)
+        assert all(ratio == pytest.approx(1, abs=0.04) for ratio in ratios)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +94,13 @@ async def asked(answer, api_key: str | None = None) -> list[str | None]:
     [({"count": 5}, "a longer text"), ({"n": 5}, "a count of tokens"), ([], "a count of tokens")],
 )
 def test_an_answer_that_is_no_count_is_refused(answer, told):
-    *_, error = asyncio.run(asked(answer))
+    error, _ = asyncio.run(asked(lambda _: answer))
     assert told in error
 
 
 def test_the_key_of_the_target_is_sent():
-    assert asyncio.run(asked({"count": 5}, "secret"))[0] == "Bearer secret"
-    assert asyncio.run(asked({"count": 5}))[0] is None
+    assert asyncio.run(asked(of_letters, "secret"))[1] == {"Bearer secret"}
+    assert asyncio.run(asked(of_letters))[1] == {None}
 
 
 def test_without_a_tokenizer_a_prompt_has_about_its_tokens_in_bytes():
@@ -89,7 +114,8 @@ def test_without_a_tokenizer_a_prompt_has_about_its_tokens_in_bytes():
         by_bytes(0.1)
 
 
-def test_every_workload_says_what_it_is_in_a_line_or_two():
+def test_every_workload_says_what_it_is_in_a_line_or_two_here_and_in_the_readme():
+    readme = files("benchmarks").joinpath("README.md").read_text()
     for workload in WORKLOADS.values():
         assert 20 < len(workload.tells) < 150
-        assert not workload.tells.endswith(".")
+        assert f"| `{workload.name}` | {workload.tells} |" in readme
