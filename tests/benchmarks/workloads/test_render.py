@@ -91,7 +91,7 @@ def test_a_longer_text_begins_with_the_shorter_one_and_another_name_is_another_t
 def tokens_of(conversation: Conversation) -> list[tuple[int, int]]:
     """(tokens of the whole prompt by the embedded tokenizer, tokens meant) of each request."""
     tokenizer, said, counts = Tokenizer(), [], []
-    for ask in conversation.asks:
+    for ask in conversation.asks[:4]:
         if ask.path == COMPLETIONS_PATH:
             counts.append((len(tokenizer.encode(ask.body["prompt"])), ask.prompt_tokens))
             continue
@@ -103,8 +103,9 @@ def tokens_of(conversation: Conversation) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("name", set(WORKLOADS) - {"tiers"})
 def test_every_prompt_has_as_many_tokens_as_were_drawn(name):
-    traffic = WORKLOADS[name].traffic(0.3, 1, seed=1)
-    script = render(replace(traffic, sessions=traffic.sessions[:20]), EMBEDDED, name=name, seed=1)
+    workload = WORKLOADS[name]
+    traffic = workload.at(0.5 * workload.capacity, 1, seed=1, duration_s=200, settle_s=10)
+    script = render(replace(traffic, sessions=traffic.sessions[:3], then=None), EMBEDDED, name=name, seed=1)
     for conversation in script.conversations:
         for counted, meant in tokens_of(conversation):
             assert counted == pytest.approx(meant, rel=0.01, abs=EMBEDDED.template.turn)
@@ -120,7 +121,7 @@ def test_bodies_bound_their_answers_and_leave_model_and_stream_to_the_client():
 
 
 def test_a_script_has_all_of_its_traffic_background_stages_and_labels():
-    traffic = WORKLOADS["sub_agents"].traffic(0.9, 4, seed=1)
+    traffic = scaled(WORKLOADS["sub_agents"].at(0.3, 1, seed=1, duration_s=60, settle_s=10), 16)
     script = render(traffic, EMBEDDED, name="sub_agents", seed=1)
     for session, conversation in zip(traffic.sessions, script.conversations, strict=True):
         assert (session.arrival_s, session.user) == (conversation.arrival_s, conversation.name)
@@ -131,7 +132,8 @@ def test_a_script_has_all_of_its_traffic_background_stages_and_labels():
     texts = [child.asks[0].body["messages"][1]["content"] for child in children]
     assert len(set(texts)) == len(texts)
 
-    fill, *stages = render(WORKLOADS["ladder"].traffic(1.0, 1, 1), EMBEDDED, name="ladder", seed=1).stages()
+    ladder = scaled(WORKLOADS["ladder"].traffic(1.0, 1, 1), 16)
+    fill, *stages = render(ladder, EMBEDDED, name="ladder", seed=1).stages()
     assert fill.start_s == fill.end_s, "nothing of it is measured"
     assert [stage.name for stage in stages][:2] == ["3 qps", "10 qps"]
     known = {each.asks[0].body["messages"][1]["content"] for each in fill.conversations}
@@ -139,7 +141,7 @@ def test_a_script_has_all_of_its_traffic_background_stages_and_labels():
 
 
 def test_routes_and_recorded_texts_are_sent_as_what_they_are():
-    mixed = render(WORKLOADS["mixed_routes"].traffic(0.5, 1, 1), EMBEDDED, name="mixed", seed=1)
+    mixed = render(WORKLOADS["mixed_routes"].at(3.0, 1, 1, duration_s=20), EMBEDDED, name="mixed", seed=1)
     labels = {ask.label for each in mixed.conversations for ask in each.asks}
     assert labels == {"chat", "chat, whole", "completion", "completion, whole"}
     for conversation in mixed.conversations:
