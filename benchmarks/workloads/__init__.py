@@ -1,6 +1,8 @@
-"""Traffic: what clients ask and when, seeded, as lengths and block keys. No text, no replica, no policy."""
+"""Traffic: what clients ask and when, seeded. As lengths and block keys it is the simulator's (`Traffic`); with words for the
+lengths, or as it was recorded, what a real run sends (`Script`). No replica, no policy, and nothing is sent here.
+"""
 
-from benchmarks.workloads.catalogue import LADDER, MAIN, OTHERS, WORKLOADS, Workload
+from benchmarks.workloads.catalogue import FOR_RUNS, LADDER, MAIN, OTHERS, WORKLOADS, Workload
 from benchmarks.workloads.traffic import Session, Traffic, Turn
 
-__all__ = ["LADDER", "MAIN", "OTHERS", "WORKLOADS", "Session", "Traffic", "Turn", "Workload"]
+__all__ = ["FOR_RUNS", "LADDER", "MAIN", "OTHERS", "WORKLOADS", "Session", "Traffic", "Turn", "Workload"]

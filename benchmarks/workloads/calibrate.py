@@ -1,14 +1,15 @@
 """What a token is to a target: asked of its own `/tokenize`, the route that vLLM has."""
 
-import asyncio
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from benchmarks.workloads.texts import Template, Texts, spell
+from balancer.embedded.words import WORDS
+from benchmarks.workloads.texts import Template, Texts
 
-_SHORT_WORDS, _LONG_WORDS = 64, 1_088
+_SAMPLE = " ".join(WORDS)
+_LONGER = 5
 _PATIENCE_S = 30.0
 
 
@@ -17,34 +18,29 @@ class _Count(msgspec.Struct):
 
 
 async def calibrate(url: str, model: str, api_key: str | None = None) -> Texts:
-    """Words per token by the difference of two lengths, so that what is added once does not count; then what the chat
-    template adds to each shape of prompt. A ValueError where the target has no such route.
+    """Words per token over every word there is, by the difference of two lengths, so that what is added once does not
+    count; then what the chat template adds to each shape of prompt. A ValueError where the target has no such route.
     """
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
 
-        async def text(words: int) -> int:
-            prompt = spell("sample", words)
+        async def text(prompt: str) -> int:
             return await _count(session, url, {"model": model, "prompt": prompt, "add_special_tokens": False})
 
         async def chat(*roles: str) -> int:
-            messages = [{"role": role, "content": spell("sample", _SHORT_WORDS)} for role in roles]
+            messages = [{"role": role, "content": _SAMPLE} for role in roles]
             return await _count(session, url, {"model": model, "messages": messages})
 
-        short, long, alone, under_system, continued = await asyncio.gather(
-            text(_SHORT_WORDS),
-            text(_LONG_WORDS),
-            chat("user"),
-            chat("system", "user"),
-            chat("user", "assistant", "user"),
-        )
+        short, long = await text(_SAMPLE), await text(" ".join([_SAMPLE] * _LONGER))
+        alone, under_system = await chat("user"), await chat("system", "user")
+        continued = await chat("user", "assistant", "user")
     if long <= short:
         raise ValueError(
             f"{url}/tokenize: expected a longer text to have more tokens, got {short} and {long}"
         )
     template = Template(alone - short, under_system - alone - short, continued - alone - 2 * short)
-    return Texts((_LONG_WORDS - _SHORT_WORDS) / (long - short), template)
+    return Texts((_LONGER - 1) * len(WORDS) / (long - short), template)
 
 
 async def _count(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> int:

@@ -82,7 +82,7 @@ MAIN = (
     Workload(
         "mooncake",
         "Mooncake's recorded conversations (FAST'25): prompts of 7,000 tokens in the median, 27,000 at P90",
-        _70B, 0.75, (0.5, 0.7, 0.9, 1.1), 400, 150, _steady(traces.trace("mooncake_conversation.jsonl.gz")),
+        _70B, 0.75, (0.5, 0.7, 0.9, 1.1), 400, 150, _steady(partial(traces.replay, "mooncake_conversation.jsonl.gz")),
     ),
     Workload(
         "chat",
@@ -94,7 +94,7 @@ OTHERS = (
     Workload(
         "mooncake_synthetic",
         "Mooncake's synthetic trace: long shared prompts (11,600 tokens in the median), short answers",
-        _70B, 0.83, (0.9,), 400, 150, _steady(traces.trace("mooncake_synthetic.jsonl.gz")),
+        _70B, 0.83, (0.9,), 400, 150, _steady(partial(traces.replay, "mooncake_synthetic.jsonl.gz")),
     ),
     Workload(
         "retrieval",
@@ -136,6 +136,8 @@ OTHERS = (
         "prompts of about 3,000 tokens that share nothing",
         _32B, 4.6, (0.9,), 120, 40, _steady(others.all_unique),
     ),
+)  # fmt: skip
+FOR_RUNS = (
     Workload(
         "fixed_questions",
         "fresh_questions with its first 750 questions (8 replicas) again and again, as in llm-d's ladder, at one rate",
@@ -154,12 +156,12 @@ OTHERS = (
     Workload(
         "azure_conversation",
         "Azure's recorded conversations (2023): lengths and arrivals, 1,000 tokens in, 115 out in the median",
-        _8B, 10.0, (0.9,), 200, 80, _steady(traces.trace("azure_conversation.csv.gz")),
+        _8B, 10.0, (0.9,), 200, 80, _steady(partial(traces.excerpt, "azure_conversation.csv.gz")),
     ),
     Workload(
         "azure_code",
         "Azure's recorded code completions (2023): lengths and bursts, 1,500 tokens in, 13 out in the median",
-        _8B, 10.0, (0.9,), 200, 80, _steady(traces.trace("azure_code.csv.gz")),
+        _8B, 10.0, (0.9,), 200, 80, _steady(partial(traces.excerpt, "azure_code.csv.gz")),
     ),
     Workload(
         "tiers",
@@ -167,9 +169,10 @@ OTHERS = (
         _8B, 20.0, (0.9,), 120, 40, _steady(tiers.tiers),
     ),
 )  # fmt: skip
+"""No suite of the simulator has them."""
 LADDER = Workload(
     "ladder",
     "llm-d's published ladder: its 750 fixed prompts (8 replicas) at 3 to 60 requests a second, stage after stage",
     _32B, 1.0, (1.0,), groups.LADDER_S, 0, groups.ladder,
 )  # fmt: skip
-WORKLOADS = {workload.name: workload for workload in (*MAIN, *OTHERS, LADDER)}
+WORKLOADS = {workload.name: workload for workload in (*MAIN, *OTHERS, *FOR_RUNS, LADDER)}

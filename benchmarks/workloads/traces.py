@@ -6,14 +6,14 @@ user, since nearly all requests share the first. In Azure's, no prompt shares an
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from random import Random
 
 from balancer.core.scheduling.indexed import BLOCK_TOKENS
 from benchmarks.workloads.recorded.lengths import Row, azure, mooncake
 from benchmarks.workloads.recorded.lines import lines, unpack
-from benchmarks.workloads.traffic import Build, Session, Turn
+from benchmarks.workloads.traffic import Session, Turn
 
 ROW_BLOCK_TOKENS = 512
 MOST_PROMPT_TOKENS = 120_000
@@ -48,18 +48,24 @@ def replay(name: str, rng: Random, rate: float, duration_s: float) -> list[Sessi
     """A part of the trace, begun at a random place, in the order and the rhythm of the original."""
     rows = read_trace(name)
     speed = speed_for(rows, rate)
-    if not rows[0].blocks:
-        rows = _repeated(rows, duration_s * speed)
     recorded_s = rows[-1].time_s
     begin_s = rng.uniform(0, max(0.0, recorded_s - duration_s * speed))
     return sessions(rows, begin_s, speed, duration_s)
 
 
-def _repeated(rows: tuple[Row, ...], duration_s: float) -> tuple[Row, ...]:
-    """Once more and again until it is long enough: where no prompt shares anything, nobody can tell."""
-    period_s = rows[-1].time_s * len(rows) / (len(rows) - 1)
-    rounds = 1 + int(duration_s / period_s)
-    return tuple(row._replace(time_s=row.time_s + n * period_s) for n in range(rounds) for row in rows)
+def excerpt(name: str, rng: Random, rate: float, duration_s: float) -> list[Session]:
+    """As many requests as the rate makes, in the rhythm of the original, from a random one on and around its end. For traces
+    in which no prompt shares anything, so that nobody can tell the beginning from the end.
+    """
+    rows = read_trace(name)
+    begin, wanted = rng.randrange(len(rows)), max(1, round(rate * duration_s))
+    round_s = rows[-1].time_s * len(rows) / (len(rows) - 1)
+    taken = []
+    for place in range(begin, begin + wanted + 1):
+        rounds, at = divmod(place, len(rows))
+        taken.append(rows[at]._replace(time_s=rows[at].time_s + rounds * round_s))
+    recorded_s = max(1e-6, taken[-1].time_s - taken[0].time_s)
+    return sessions(taken[:-1], taken[0].time_s, recorded_s / duration_s, duration_s)
 
 
 def sessions(rows: Sequence[Row], begin_s: float, speed: float, duration_s: float) -> list[Session]:
@@ -80,7 +86,3 @@ def _session(number: int, row: Row, arrival_s: float) -> Session:
     known = whole or row.blocks[:1]
     user = f"user {known[min(1, len(known) - 1)]}" if known else f"request {number}"
     return Session(arrival_s, user, tuple(keys), (Turn(row.prompt_tokens, row.output_tokens),))
-
-
-def trace(name: str) -> Build:
-    return partial(replay, name)

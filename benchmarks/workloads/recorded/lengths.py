@@ -1,6 +1,5 @@
 """Traces of lengths: Mooncake's, which tell what prompts share, and Azure's, which do not."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
@@ -11,8 +10,7 @@ from benchmarks.workloads.recorded.lines import Line
 
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-_Tokens = Annotated[int, msgspec.Meta(ge=1)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 
 
 class Row(NamedTuple):
@@ -32,7 +30,7 @@ class _MooncakeLine(msgspec.Struct):
 
 
 class _AzureLine(msgspec.Struct):
-    ContextTokens: _Tokens
+    ContextTokens: _Count
     GeneratedTokens: _Count
 
 
@@ -47,13 +45,13 @@ def mooncake(lines: Iterable[Line]) -> list[Row]:
 def azure(lines: Sequence[Line]) -> list[Row]:
     """Times are from the first row on."""
     header, *rest = lines
-    names = next(csv.reader([header.text]))
+    names = header.text.split(",")
     if missing := [name for name in AZURE_COLUMNS if name not in names]:
         raise header.wrong(f"expected the columns {', '.join(AZURE_COLUMNS)}; {missing[0]} is missing")
     rows: list[Row] = []
     first: datetime | None = None
     for line in rest:
-        told = dict(zip(names, next(csv.reader([line.text])), strict=False))
+        told = dict(zip(names, line.text.split(","), strict=False))
         when = _instant(line, told.get("TIMESTAMP", ""))
         first = first or when
         try:

@@ -28,7 +28,7 @@ class Line:
     def decode(self, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(self.text, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise self.wrong(str(error)) from None
 
 

@@ -35,13 +35,20 @@ def _request(line: Line) -> Request:
         raise line.wrong(f"method: expected POST, got {told['method']!r}")
     body = _body(line, told)
     time = next((told[name] for name in _TIMES if told.get(name) is not None), None)
-    name = body.get("user") or told.get("custom_id") or f"request {line.number}"
     ask = Ask(
         _path(line, told, body),
         {field: value for field, value in body.items() if field not in _SET_BY_CLIENT},
         stream=bool(body.get("stream")),
     )
-    return Request(ask, str(name), None if time is None else _seconds(line, time))
+    return Request(ask, _name(line, told, body), None if time is None else _seconds(line, time))
+
+
+def _name(line: Line, told: Mapping[str, Any], body: Mapping[str, Any]) -> str:
+    """What can be sent as a header."""
+    for name in (body.get("user"), told.get("custom_id")):
+        if isinstance(name, str) and name and name.isascii() and name.isprintable():
+            return name
+    return f"request {line.number}"
 
 
 def _body(line: Line, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def _body(line: Line, told: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(body := told[place], str):
         try:
             body = msgspec.json.decode(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise line.wrong(f"{place}: expected JSON: {error}") from None
     if not isinstance(body, dict) or not {"messages", "prompt", "input"} & body.keys():
         raise line.wrong("expected a request body with messages, prompt or input")

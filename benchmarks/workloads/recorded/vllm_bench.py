@@ -41,7 +41,7 @@ def custom(lines: Iterable[Line], *, ignore_eos: bool) -> list[Request]:
 def share_gpt(name: str, text: str, *, ignore_eos: bool) -> list[Request]:
     try:
         told = msgspec.json.decode(text, type=list[_Conversation])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"{name}: expected ShareGPT's conversations: {error}") from None
     requests = []
     for number, each in enumerate(told, 1):

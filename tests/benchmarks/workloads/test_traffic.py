@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.core.scheduling.indexed import BLOCK_TOKENS
-from benchmarks.workloads import LADDER, MAIN, OTHERS, WORKLOADS, Session
+from benchmarks.workloads import FOR_RUNS, LADDER, MAIN, OTHERS, WORKLOADS, Session
 from benchmarks.workloads.traces import read_trace
 from benchmarks.workloads.traffic import EMPTY, Traffic, Writer, bursty, lognormal, poisson
 
@@ -33,7 +33,7 @@ def test_two_texts_share_exactly_the_blocks_within_what_they_have_in_common(comm
     assert set(one.keys) & set(other.keys) == set(stem.keys)
 
 
-@pytest.mark.parametrize("workload", [*MAIN, *OTHERS], ids=lambda workload: workload.name)
+@pytest.mark.parametrize("workload", [*MAIN, *OTHERS, *FOR_RUNS], ids=lambda workload: workload.name)
 def test_a_workload_is_decided_by_its_seed_and_consistent(workload):
     traffic = workload.traffic(0.3, 2, seed=1)
     again, another = workload.traffic(0.3, 2, seed=1), workload.traffic(0.3, 2, seed=2)
@@ -99,13 +99,41 @@ def test_the_ladder_is_stages_of_prompts_that_the_fill_sent_before():
 
 
 def test_a_trace_is_replayed_with_its_own_prefixes_at_another_speed():
-    assert len(read_trace("mooncake_conversation")) == 12_031
-    assert len(read_trace("mooncake_synthetic")) == 3_993
+    assert len(read_trace("mooncake_conversation.jsonl.gz")) == 12_031
+    assert len(read_trace("mooncake_synthetic.jsonl.gz")) == 3_993
     traffic = WORKLOADS["mooncake"].traffic(0.9, 8, 1)
     rate = 0.9 * 8 * WORKLOADS["mooncake"].capacity
     assert len(traffic.sessions) == pytest.approx(rate * 400, rel=0.25)
     first_blocks = [session.keys[:8] for session in traffic.sessions if len(session.keys) >= 8]
     assert max(map(first_blocks.count, set(first_blocks))) > 0.8 * len(first_blocks)
+
+
+@pytest.mark.parametrize("name", ["azure_conversation", "azure_code"])
+def test_an_excerpt_has_the_rate_that_was_asked_for_and_the_lengths_of_its_trace(name):
+    workload = WORKLOADS[name]
+    for seed in range(5):
+        sessions = workload.at(5.0, 1, seed, duration_s=60, settle_s=10).sessions
+        assert len(sessions) == pytest.approx(300, abs=3)
+        assert all(0 <= session.arrival_s < 60 for session in sessions)
+    trace = read_trace(f"{name}.csv.gz")
+    several_rounds = workload.at(len(trace) / 40, 1, 1, duration_s=50, settle_s=1).sessions
+    assert len(several_rounds) == pytest.approx(1.25 * len(trace), rel=0.01)
+    first_keys = [session.keys[0] for session in several_rounds if session.keys]
+    assert len(set(first_keys)) == len(first_keys)
+    assert {s.turns[0].prompt_tokens for s in several_rounds} == {row.prompt_tokens for row in trace}
+
+
+def test_prefix_repetition_is_that_of_vllm_bench():
+    sessions = WORKLOADS["prefix_repetition"].traffic(0.5, 1, 1).sessions
+    assert {(s.turns[0].prompt_tokens, s.turns[0].output_tokens) for s in sessions} == {(512, 128)}
+    assert len({session.keys[:4] for session in sessions}) == 10
+    assert len({session.keys for session in sessions}) == len(sessions)
+
+
+def test_fixed_questions_repeat_what_the_fill_sent():
+    traffic = WORKLOADS["fixed_questions"].traffic(0.5, 2, 1)
+    filled = {session.keys for session in traffic.sessions[:190]}
+    assert {session.keys for session in traffic.sessions} == filled
 
 
 def test_bursts_keep_the_number_and_the_order_of_arrivals():
