@@ -1,6 +1,7 @@
 """Rhythms: rates over time, the shape of gaps, and scripts that are sent in another one."""
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -91,6 +92,13 @@ def test_a_reshaped_script_keeps_its_conversations_and_what_is_measured(count, w
     warm = min(warming, count)
     assert after.start_s == ((*times, after.end_s)[warm] if warm else 0.0)
     assert all(time_s < after.end_s for time_s in times)
+
+
+def test_conversations_keep_their_order_in_time_and_not_in_the_file():
+    before = script(3)
+    backwards = reshaped(replace(before, conversations=before.conversations[::-1]), rates("1"))
+
+    assert backwards == reshaped(before, rates("1"))
 
 
 def test_the_same_seed_is_the_same_load():
