@@ -1,1 +1,1 @@
-"""A lean load client: keep-alive connections, closed and open loops. It knows HTTP/1.1 and nothing of what it loads."""
+"""Load generators. Loops that check every byte, for what a proxy costs; and the player of scripts, for what a server gives."""

@@ -103,7 +103,7 @@ def reshaped(script: Script, rhythm: Rates, *, burstiness: float = 1.0, seed: in
         time_s for each, time_s in zip(ordered, times, strict=True) if each.arrival_s >= script.start_s
     ]
     warms_up = len(measured) < len(ordered)
-    end_s = rhythm.reached_s(len(ordered))
+    end_s = max(rhythm.reached_s(len(ordered)), math.nextafter(max(times, default=0.0), math.inf))
     return replace(
         script,
         conversations=_arriving(ordered, times),
