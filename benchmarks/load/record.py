@@ -42,7 +42,7 @@ class Record:
     sent_s: float | None = None
     status: int | None = None
     headers_s: float | None = None
-    token_s: array[float] = field(default_factory=lambda: array("d"))
+    token_s: "array[float]" = field(default_factory=lambda: array("d"))
     ended_s: float | None = None
     outcome: Outcome = Outcome.UNFINISHED
     error: str = ""
