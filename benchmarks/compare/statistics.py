@@ -86,7 +86,7 @@ class Percentile:
 
     def parts(self, runs: Sequence[Series]) -> list[Floats]:
         limit, share = self.value(runs), 1 - self.q / 100
-        return [_sums(run, (run.values > limit) - share) for run in runs]
+        return [_sums(run, (run.values > limit).astype(np.float64) - share) for run in runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ class PerSecond:
     def drawn(self, runs: Sequence[Series], counts: Ints) -> Floats:
         sums = np.stack([_sums(run, run.values) for run in runs])
         seconds = np.array([(run.end_s - run.start_s) / SLOTS for run in runs])
-        return np.tensordot(counts, sums, 2) / (counts.sum(axis=2) @ seconds)
+        drawn: Floats = np.tensordot(counts, sums, 2) / (counts.sum(axis=2) @ seconds)
+        return drawn
 
     def parts(self, runs: Sequence[Series]) -> list[Floats]:
         return [_sums(run, run.values) for run in runs]
@@ -218,7 +219,7 @@ def _counts(runs: int, length: float) -> Ints:
 
 
 def _sums(run: Series, values: Floats) -> Floats:
-    return np.bincount(run.slots, values, SLOTS)
+    return np.bincount(run.slots, values, SLOTS).astype(np.float64)
 
 
 def _middle(drawn: Floats) -> tuple[float, float]:

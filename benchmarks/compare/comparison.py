@@ -1,0 +1,157 @@
+"""A comparison from its plan to its result: knees, cells, predictions, verdicts."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.compare.journal import NAME, Journal, Row
+from benchmarks.compare.judge import losses, losses_table, verdicts
+from benchmarks.compare.kit import Kit, Lane
+from benchmarks.compare.knee import Knee, Level
+from benchmarks.compare.lanes import run_lanes
+from benchmarks.compare.plan import Cell, Plan, dealt, estimate_s, remaining
+from benchmarks.compare.prediction import Question, predicted
+from benchmarks.compare.run import find_knee
+from benchmarks.compare.samples import gathered
+from benchmarks.compare.tables import tables
+from benchmarks.goals import Verdict
+from benchmarks.report import Table, goals_table
+from benchmarks.workloads import WORKLOADS
+
+Document = dict[str, Any]
+Tell = Callable[[str], None]
+CATALOGUE, MEASURED = "catalogue", "measure"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Of embedded replicas: what the simulator has to know to stand beside them."""
+
+    replicas: int
+    profile: str
+    scale: int
+    kv_share: float = 1.0
+
+
+def knees(plan: Plan, how: str, level: Level, kit: Kit, lane: Lane, tell: Tell) -> dict[str, Knee | float]:
+    """Of each workload, the rate that is load 1.0: told, of the catalogue, or measured with the first arm."""
+    found: dict[str, Knee | float] = {}
+    for workload in plan.workloads:
+        if how not in {CATALOGUE, MEASURED}:
+            found[workload] = _rate(how)
+            continue
+        guess = kit.catalogue_knee(workload)
+        if how == CATALOGUE:
+            found[workload] = guess
+            continue
+        tell(f"{workload}: looking for the knee, from {guess:.3g} arrivals a second")
+        knee = asyncio.run(find_knee(workload, plan.arms[0], guess, level, kit, lane))
+        tell(
+            f"{workload}: knee at {knee.rate:.3g} a second [{knee.low:.3g}, {knee.high:.3g}], {len(knee.points)} runs"
+        )
+        found[workload] = knee
+    return found
+
+
+def head(plan: Plan, found: Mapping[str, Knee | float], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a journal begins with."""
+    rates = {name: knee.rate if isinstance(knee, Knee) else knee for name, knee in found.items()}
+    searches = {name: asdict(knee) for name, knee in found.items() if isinstance(knee, Knee)}
+    return {
+        "digest": plan.digest(),
+        "fingerprint": dict(fingerprint),
+        "plan": asdict(plan),
+        "knees": rates,
+        "knee_searches": searches,
+    }
+
+
+def left(plan: Plan, journal: Journal, lanes: int) -> list[list[Cell]]:
+    """What is still to be measured, by lane."""
+    return dealt(remaining(plan.blocks(journal.head["knees"]), journal.done), lanes)
+
+
+def duration_s(cells: Sequence[Sequence[Cell]], kit: Kit) -> float:
+    return estimate_s(cells, kit.script_s)
+
+
+def measure(
+    journal: Journal, cells: Sequence[Sequence[Cell]], kit: Kit, lanes: Sequence[Lane], tell: Tell
+) -> bool:
+    """Every cell is in the journal as soon as it is done. Whether nobody interrupted."""
+
+    def write(row: Row) -> None:
+        journal.write(row)
+        tell(f"{row['arm']}, {row['workload']} at {row['load']:g}, repeat {row['repeat']}: {_outcome(row)}")
+
+    return run_lanes(cells, kit, lanes, write)
+
+
+def predict(rows: Sequence[Row], hardware: Hardware, kit: Kit, jobs: int | None = None) -> list[Row]:
+    """The rows, each with the simulator's figures where it models the arm and knows the workload."""
+    questions = {id(row): _question(row, hardware, kit) for row in rows}
+    asked = [question for question in questions.values() if question is not None]
+    answers = predicted(asked, jobs or len(os.sched_getaffinity(0)))
+    return [
+        row if (question := questions[id(row)]) is None else {**row, "prediction": answers[question]}
+        for row in rows
+    ]
+
+
+def document(journal: Journal, rows: Sequence[Row]) -> Document:
+    kept = {name: value for name, value in journal.head.items() if name != "benchmark"}
+    return {"benchmark": NAME, **kept, "runs": list(rows)}
+
+
+def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
+    """Tables and verdicts, and each run that counts in none and why."""
+    measured = gathered(found["runs"])
+    plan = found["plan"]
+    subject = plan["arms"][0]
+    places = [(workload, load) for workload in plan["workloads"] for load in plan["loads"]]
+    judged = verdicts(measured, subject, places, plan["arms"])
+    lost = losses(measured, subject)
+    made = [
+        *tables(measured, subject),
+        *([losses_table(lost)] if lost else []),
+        goals_table(judged, colour=True),
+    ]
+    return made, judged, [f"{row['arm']}, {row['workload']} at {row['load']:g}, repeat {row['repeat']}: {why}"
+                          for row in found["runs"] if (why := row["trouble"] or row.get("invalid"))]  # fmt: skip
+
+
+def _question(row: Row, hardware: Hardware, kit: Kit) -> Question | None:
+    arm = kit.modelled(row["arm"])
+    workload = WORKLOADS.get(row["workload"])
+    if arm is None or workload is None or row["trouble"] is not None:
+        return None
+    return Question(
+        workload=workload.name,
+        load=row["rate"] / (workload.capacity * hardware.replicas),
+        seed=row["seed"],
+        arm=arm,
+        replicas=hardware.replicas,
+        profile=hardware.profile,
+        scale=hardware.scale,
+        kv_share=hardware.kv_share,
+    )
+
+
+def _outcome(row: Row) -> str:
+    if row["trouble"] is not None:
+        return f"left out: {row['trouble']}"
+    p90_ms = row.get("p90_ttft_ms")
+    told = "nothing answered" if p90_ms is None else f"TTFT P90 {p90_ms:,.0f} ms"
+    return told if row["valid"] else f"{told}, invalid: {row.get('invalid')}"
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"--knee: expected {CATALOGUE}, {MEASURED} or arrivals a second, got {text!r}")
+    return rate
