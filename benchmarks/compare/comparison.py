@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.journal import NAME, Journal, Row
@@ -11,7 +12,7 @@ from benchmarks.compare.judge import losses, losses_table, verdicts
 from benchmarks.compare.kit import Kit, Lane
 from benchmarks.compare.knee import Knee, Level
 from benchmarks.compare.lanes import run_lanes
-from benchmarks.compare.plan import Cell, Plan, dealt, estimate_s, remaining
+from benchmarks.compare.plan import Plan, dealt, estimate_s, remaining
 from benchmarks.compare.prediction import Question, predicted
 from benchmarks.compare.run import find_knee
 from benchmarks.compare.samples import gathered
@@ -68,25 +69,35 @@ def head(plan: Plan, found: Mapping[str, Knee | float], fingerprint: Mapping[str
     }
 
 
-def left(plan: Plan, journal: Journal, lanes: int) -> list[list[Cell]]:
-    """What is still to be measured, by lane."""
-    return dealt(remaining(plan.blocks(journal.head["knees"]), journal.done), lanes)
+def compared(
+    plan: Plan,
+    kit: Kit,
+    lanes: Sequence[Lane],
+    *,
+    how: str,
+    level: Level,
+    out: Path,
+    resume: Path | None,
+    fingerprint: Mapping[str, Any],
+    tell: Tell,
+) -> tuple[Journal, bool]:
+    """The journal, and whether all was measured: False where somebody interrupted. Every cell is in it as soon as it is done.
 
-
-def duration_s(cells: Sequence[Sequence[Cell]], kit: Kit) -> float:
-    return estimate_s(cells, kit.script_s)
-
-
-def measure(
-    journal: Journal, cells: Sequence[Sequence[Cell]], kit: Kit, lanes: Sequence[Lane], tell: Tell
-) -> bool:
-    """Every cell is in the journal as soon as it is done. Whether nobody interrupted."""
+    Raises: ValueError, where options do not fit; NotServingError, where the replicas fail.
+    """
+    if resume is None:
+        journal = Journal.begun(out, head(plan, knees(plan, how, level, kit, lanes[0], tell), fingerprint))
+    else:
+        journal = Journal.resumed(resume, plan.digest(), fingerprint)
+    cells = dealt(remaining(plan.blocks(journal.head["knees"]), journal.done), len(lanes))
+    count, minutes = sum(map(len, cells)), estimate_s(cells, kit.script_s) / 60
+    tell(f"{count} runs, {len(journal.done)} more are there already; about {minutes:,.0f} minutes")
 
     def write(row: Row) -> None:
         journal.write(row)
-        tell(f"{row['arm']}, {row['workload']} at {row['load']:g}, repeat {row['repeat']}: {_outcome(row)}")
+        tell(f"{_name(row)}: {_outcome(row)}")
 
-    return run_lanes(cells, kit, lanes, write)
+    return journal, run_lanes(cells, kit, lanes, write)
 
 
 def predict(rows: Sequence[Row], hardware: Hardware, kit: Kit, jobs: int | None = None) -> list[Row]:
@@ -118,7 +129,7 @@ def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
         *([losses_table(lost)] if lost else []),
         goals_table(judged, colour=True),
     ]
-    return made, judged, [f"{row['arm']}, {row['workload']} at {row['load']:g}, repeat {row['repeat']}: {why}"
+    return made, judged, [f"{_name(row)}: {why}"
                           for row in found["runs"] if (why := row["trouble"] or row.get("invalid"))]  # fmt: skip
 
 
@@ -137,6 +148,10 @@ def _question(row: Row, hardware: Hardware, kit: Kit) -> Question | None:
         scale=hardware.scale,
         kv_share=hardware.kv_share,
     )
+
+
+def _name(row: Row) -> str:
+    return f"{row['arm']}, {row['workload']} at {row['load']:g}, repeat {row['repeat']}"
 
 
 def _outcome(row: Row) -> str:

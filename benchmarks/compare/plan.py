@@ -35,10 +35,6 @@ class Cell:
     def key(self) -> Key:
         return self.workload, self.load, self.repeat, self.arm
 
-    @property
-    def name(self) -> str:
-        return f"{self.arm}, {self.workload} at {self.load:g}, repeat {self.repeat}"
-
 
 Block = tuple[Cell, ...]
 

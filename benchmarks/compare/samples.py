@@ -19,8 +19,8 @@ FIGURES: Mapping[str, Statistic] = {TTFT: Percentile(90), E2E: Percentile(90), T
 
 def samples(records: Iterable[Record], start_s: float, end_s: float) -> dict[str, Any]:
     """`unanswered` leaves out those whose client left as it had meant to."""
-    due: list[tuple[float, float, float]] = []
-    ended: list[tuple[float, int]] = []
+    due: list[list[float]] = []
+    ended: list[list[float]] = []
     unanswered = asked = 0
     for record in records:
         answered = record.outcome is Outcome.ANSWERED
@@ -31,10 +31,10 @@ def samples(records: Iterable[Record], start_s: float, end_s: float) -> dict[str
             continue
         if record.measured:
             due.append(
-                (round(record.due_s, 3), round(1000 * record.ttft_s, 2), round(1000 * record.e2e_s, 2))
+                [round(record.due_s, 3), round(1000 * record.ttft_s, 2), round(1000 * record.e2e_s, 2)]
             )
         if start_s <= record.ended_s < end_s:
-            ended.append((round(record.ended_s, 3), record.output_tokens or 0))
+            ended.append([round(record.ended_s, 3), record.output_tokens or 0])
     return {
         "start_s": start_s,
         "end_s": end_s,

@@ -135,7 +135,7 @@ def test_samples_keep_answers_by_when_they_were_due_and_tokens_by_when_they_ende
     )
     assert kept == {
         "start_s": 5.5, "end_s": 60.0, "asked": 3, "unanswered": 1,
-        "due": [(5.2, 1000.0, 1500.0), (59.9, 200.0, 700.0)], "ended": [(5.6, 10), (6.7, 10)],
+        "due": [[5.2, 1000.0, 1500.0], [59.9, 200.0, 700.0]], "ended": [[5.6, 10], [6.7, 10]],
     }  # fmt: skip
 
 
