@@ -12,6 +12,7 @@ import aiohttp
 from benchmarks import cpu
 from benchmarks.compare.kit import Lane, Replicas
 from benchmarks.compare.plan import Cell
+from benchmarks.compare.prediction import Question
 from benchmarks.fleets import Counters, Fleet, embedded, external, real_vllm
 from benchmarks.load.lateness import lagged
 from benchmarks.load.player import Played, play
@@ -27,10 +28,30 @@ from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.calibrate import calibrate
 from benchmarks.workloads.choose import Wanted, script_for
 from benchmarks.workloads.script import Script
+from benchmarks.workloads.traffic import Traffic
 
 EMBEDDED, REAL_VLLM = "embedded", "real-vllm"
 
 _folders = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Traffic of a workload by name, as `script_for` draws it."""
+
+    workload: str
+    rate: float
+    replicas: int
+    seed: int
+    duration_s: float | None
+    warm_up_s: float | None
+
+    def __call__(self) -> Traffic:
+        workload = WORKLOADS[self.workload]
+        settle_s = self.warm_up_s
+        if settle_s is None and self.duration_s is not None:
+            settle_s = workload.settle_s * self.duration_s / workload.duration_s
+        return workload.at(self.rate, self.replicas, self.seed, duration_s=self.duration_s, settle_s=settle_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +98,10 @@ class Bench:
     def script_s(self, cell: Cell) -> float:
         if cell.workload not in WORKLOADS:
             return self.wanted.duration_s or 0.0
-        return _script_s(cell.workload, cell.rate, self.wanted)
+        wanted = self.wanted
+        return _length_s(
+            Draw(cell.workload, cell.rate, wanted.replicas, 0, wanted.duration_s, wanted.warm_up_s)
+        )
 
     def catalogue_knee(self, workload: str) -> float:
         if workload not in WORKLOADS:
@@ -86,8 +110,13 @@ class Bench:
             )
         return WORKLOADS[workload].capacity * self.wanted.replicas
 
-    def modelled(self, arm: str) -> str | None:
-        return PEERS[arm].modelled_by if self.fleet == EMBEDDED else None
+    def question(self, cell: Cell) -> Question | None:
+        arm = PEERS[cell.arm].modelled_by
+        if self.fleet != EMBEDDED or arm is None or cell.workload not in WORKLOADS:
+            return None
+        wanted = self.wanted
+        draw = Draw(cell.workload, cell.rate, wanted.replicas, cell.seed, wanted.duration_s, wanted.warm_up_s)
+        return Question(draw, cell.seed, arm, wanted.replicas, self.profile, wanted.scale)
 
 
 def absent(arms: Collection[str], tools: Tools) -> dict[str, str]:
@@ -162,10 +191,8 @@ def _told(counters: Counters) -> dict[str, float | None]:
 
 
 @cache
-def _script_s(workload: str, rate: float, wanted: Wanted) -> float:
-    traffic = WORKLOADS[workload].at(
-        rate, wanted.replicas, wanted.seed, duration_s=wanted.duration_s, settle_s=wanted.warm_up_s
-    )
+def _length_s(draw: Draw) -> float:
+    traffic = draw()
     seconds = traffic.end_s
     while traffic.then is not None:
         traffic = traffic.then

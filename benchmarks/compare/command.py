@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.compare.bench import EMBEDDED, REAL_VLLM, Bench, absent
-from benchmarks.compare.comparison import CATALOGUE, MEASURED, Hardware, compared, document, predict, shown
+from benchmarks.compare.comparison import CATALOGUE, MEASURED, compared, document, predict, shown
 from benchmarks.compare.judge import OURS
 from benchmarks.compare.knee import LOADS, Level
 from benchmarks.compare.lanes import lanes_on
@@ -120,7 +120,7 @@ def compare(
         raise typer.BadParameter(f"--fleet: the replicas failed: {error}") from error
     except (InterruptedRunError, KeyboardInterrupt):
         raise typer.Exit(_INTERRUPTED) from None
-    rows = predict(journal.rows, Hardware(replicas, profile, scale), bench) if whole else journal.rows
+    rows = predict(journal.rows, bench) if whole else journal.rows
     result = document(journal, rows)
     result["left_out"] = missing
     write_json(out, result)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,17 @@ from benchmarks.compare.judge import losses, losses_table, verdicts
 from benchmarks.compare.kit import Kit, Lane
 from benchmarks.compare.knee import Knee, Level
 from benchmarks.compare.lanes import run_lanes
-from benchmarks.compare.plan import Plan, dealt, estimate_s, remaining
-from benchmarks.compare.prediction import Question, predicted
+from benchmarks.compare.plan import Cell, Plan, dealt, estimate_s, remaining
+from benchmarks.compare.prediction import predicted
 from benchmarks.compare.run import find_knee
 from benchmarks.compare.samples import gathered
 from benchmarks.compare.tables import tables
 from benchmarks.goals import Verdict
 from benchmarks.report import Table, goals_table
-from benchmarks.workloads import WORKLOADS
 
 Document = dict[str, Any]
 Tell = Callable[[str], None]
 CATALOGUE, MEASURED = "catalogue", "measure"
-
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """Of embedded replicas: what the simulator has to know to stand beside them."""
-
-    replicas: int
-    profile: str
-    scale: int
-    kv_share: float = 1.0
 
 
 def knees(plan: Plan, how: str, level: Level, kit: Kit, lane: Lane, tell: Tell) -> dict[str, Knee | float]:
@@ -100,14 +89,14 @@ def compared(
     return journal, run_lanes(cells, kit, lanes, write)
 
 
-def predict(rows: Sequence[Row], hardware: Hardware, kit: Kit, jobs: int | None = None) -> list[Row]:
-    """The rows, each with the simulator's figures where it models the arm and knows the workload."""
-    questions = {id(row): _question(row, hardware, kit) for row in rows}
-    asked = [question for question in questions.values() if question is not None]
+def predict(rows: Sequence[Row], kit: Kit, jobs: int | None = None) -> list[Row]:
+    """The rows, each with the simulator's figures where it can tell them."""
+    questions = [None if row["trouble"] is not None else kit.question(_cell(row)) for row in rows]
+    asked = [question for question in questions if question is not None]
     answers = predicted(asked, jobs or len(os.sched_getaffinity(0)))
     return [
-        row if (question := questions[id(row)]) is None else {**row, "prediction": answers[question]}
-        for row in rows
+        row if question is None else {**row, "prediction": answers[question]}
+        for row, question in zip(rows, questions, strict=True)
     ]
 
 
@@ -133,21 +122,8 @@ def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
                           for row in found["runs"] if (why := row["trouble"] or row.get("invalid"))]  # fmt: skip
 
 
-def _question(row: Row, hardware: Hardware, kit: Kit) -> Question | None:
-    arm = kit.modelled(row["arm"])
-    workload = WORKLOADS.get(row["workload"])
-    if arm is None or workload is None or row["trouble"] is not None:
-        return None
-    return Question(
-        workload=workload.name,
-        load=row["rate"] / (workload.capacity * hardware.replicas),
-        seed=row["seed"],
-        arm=arm,
-        replicas=hardware.replicas,
-        profile=hardware.profile,
-        scale=hardware.scale,
-        kv_share=hardware.kv_share,
-    )
+def _cell(row: Row) -> Cell:
+    return Cell(**{name.name: row[name.name] for name in fields(Cell)})
 
 
 def _name(row: Row) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.compare.plan import Cell
+from benchmarks.compare.prediction import Question
 from benchmarks.load.record import Record
 from benchmarks.processes import Cores
 from benchmarks.workloads.script import Script
@@ -74,6 +75,6 @@ class Kit(Protocol):
         """Arrivals a second over all replicas. Raises: ValueError, where the catalogue does not know."""
         ...
 
-    def modelled(self, arm: str) -> str | None:
-        """The simulator's arm that stands for it."""
+    def question(self, cell: Cell) -> Question | None:
+        """What the simulator is asked, where it models fleet, workload and arm."""
         ...

@@ -10,8 +10,8 @@ from balancer.embedded.engine import PROFILES, Profile
 from benchmarks.simulator.arms import ARMS
 from benchmarks.simulator.figures import Figures, figures
 from benchmarks.simulator.simulation import Setting, simulate
-from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.scale import scaled
+from benchmarks.workloads.traffic import Traffic
 
 MAX_NUM_BATCHED_TOKENS = 8192
 
@@ -21,10 +21,11 @@ Prediction = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A cell as the simulator takes it. `arm` is its own name for the policy; `load` is in the catalogue's capacities."""
+    """A cell as the simulator takes it. `draw` makes its traffic, of the whole size; equal ones make the same. `arm` is the
+    simulator's own name for the policy.
+    """
 
-    workload: str
-    load: float
+    draw: Callable[[], Traffic]
     seed: int
     arm: str
     replicas: int
@@ -56,8 +57,7 @@ def answer(question: Question) -> Prediction:
     """Of the measured time as a whole, from the first stage to the last."""
     if question.arm not in ARMS:
         raise ValueError(f"arm: expected one of {', '.join(ARMS)}; got {question.arm!r}")
-    workload = WORKLOADS[question.workload]
-    traffic = scaled(workload.traffic(question.load, question.replicas, question.seed), question.scale)
+    traffic = scaled(question.draw(), question.scale)
     profile = replace(
         hardware(PROFILES[question.profile], question.scale),
         kv_capacity_tokens=round(

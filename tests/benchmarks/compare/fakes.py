@@ -9,8 +9,10 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.compare.kit import Lane
+from benchmarks.compare.prediction import Question
 from benchmarks.load.record import Outcome, Record
 from benchmarks.processes import Cores, NotServingError
+from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.script import Ask, Conversation, Script
 
 TTFT_S = {"balancer/predicted_latency": 0.2, "balancer/round_robin": 1.0, "peer": 0.3, "broken": None}
@@ -99,8 +101,21 @@ class FakeKit:
     def catalogue_knee(self, workload):
         return 8.0
 
-    def modelled(self, arm):
-        return arm.removeprefix("balancer/") if arm.startswith("balancer/") else None
+    def question(self, cell):
+        if not cell.arm.startswith("balancer/"):
+            return None
+        draw = FakeDraw(cell.load, cell.seed)
+        return Question(draw, cell.seed, cell.arm.removeprefix("balancer/"), 2, "llama-3.1-8b-h100", 4)
+
+
+@dataclass(frozen=True)
+class FakeDraw:
+    load: float
+    seed: int
+    workload: str = "chat"
+
+    def __call__(self):
+        return WORKLOADS[self.workload].traffic(self.load, 2, self.seed)
 
 
 def records(script, ttft_s, knee):

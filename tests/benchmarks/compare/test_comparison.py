@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.compare.comparison import Hardware, compared, document, predict, shown
+from benchmarks.compare.comparison import compared, document, predict, shown
 from benchmarks.compare.knee import Level
 from benchmarks.compare.plan import Plan
 from benchmarks.goals import Status
@@ -84,7 +84,7 @@ def test_a_rate_is_taken_as_told(comparison):
 
 def test_the_simulator_stands_beside_what_it_models(comparison):
     journal, _ = comparison.run(FakeKit(), plan=Plan((OURS, "peer"), ("chat",), (0.5,), 1, 1))
-    rows = predict(journal.rows, Hardware(2, "llama-3.1-8b-h100", 4), FakeKit(), jobs=1)
+    rows = predict(journal.rows, FakeKit(), jobs=1)
     by_arm = {row["arm"]: row for row in rows}
     assert by_arm[OURS]["prediction"]["p90_ttft_ms"] > 0
     assert "prediction" not in by_arm["peer"]

@@ -4,8 +4,9 @@ import pytest
 
 from benchmarks.compare import prediction
 from benchmarks.compare.prediction import Question, answer, error, predicted
+from tests.benchmarks.compare.fakes import FakeDraw
 
-CHAT = Question("chat", 0.5, 1, "round_robin", 2, "llama-3.1-8b-h100")
+CHAT = Question(FakeDraw(0.5, 1), 1, "round_robin", 2, "llama-3.1-8b-h100")
 
 
 def test_a_prediction_has_the_names_of_measured_figures():
@@ -23,7 +24,11 @@ def test_a_prediction_has_the_names_of_measured_figures():
 
 def test_scale_keeps_times_but_for_longer_steps_and_hits_and_divides_tokens():
     whole, small = (
-        answer(Question("fresh_questions", 0.5, 1, "predicted_latency", 2, "qwen3-32b-2xh100", scale))
+        answer(
+            Question(
+                FakeDraw(0.5, 1, "fresh_questions"), 1, "predicted_latency", 2, "qwen3-32b-2xh100", scale
+            )
+        )
         for scale in (1, 4)
     )
     step_ms = 4 * 10.5
@@ -34,13 +39,13 @@ def test_scale_keeps_times_but_for_longer_steps_and_hits_and_divides_tokens():
 
 
 def test_a_smaller_cache_hits_less():
-    small = Question("chat", 0.5, 1, "round_robin", 2, "llama-3.1-8b-h100", kv_share=0.1)
+    small = Question(FakeDraw(0.5, 1), 1, "round_robin", 2, "llama-3.1-8b-h100", kv_share=0.1)
     assert answer(small)["hit_rate"] < answer(CHAT)["hit_rate"]
 
 
 def test_a_question_is_asked_once_and_never_if_it_is_known(monkeypatch):
     done = []
-    other = Question("chat", 0.5, 2, "round_robin", 2, "llama-3.1-8b-h100")
+    other = Question(FakeDraw(0.5, 2), 2, "round_robin", 2, "llama-3.1-8b-h100")
     found = predicted([CHAT, other, CHAT], 1, {CHAT: {"p90_ttft_ms": 7.0}}, done.append)
     assert done == [other]
     assert found[CHAT] == {"p90_ttft_ms": 7.0}
@@ -51,7 +56,7 @@ def test_a_question_is_asked_once_and_never_if_it_is_known(monkeypatch):
 
 def test_a_policy_that_the_simulator_lacks_is_named():
     with pytest.raises(ValueError, match=r"arm: expected one of .* got 'envoy'"):
-        answer(Question("chat", 0.5, 1, "envoy", 2, "llama-3.1-8b-h100"))
+        answer(Question(FakeDraw(0.5, 1), 1, "envoy", 2, "llama-3.1-8b-h100"))
 
 
 def test_the_error_is_measured_over_predicted():
