@@ -66,7 +66,7 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def replicas(self, lane: Lane) -> AsyncIterator[Fleet]:
-        cores, count = lane.cores.others, self.wanted.replicas
+        cores, count = lane.replicas, self.wanted.replicas
         if self.fleet == EMBEDDED:
             with embedded(count, self.profile, lane.folder, scale=self.wanted.scale, cores=cores) as fleet:
                 yield fleet

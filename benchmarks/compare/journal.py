@@ -52,13 +52,13 @@ class Journal:
 
     def write(self, row: Row) -> None:
         """A cell that was measured again takes the place of what is known of it."""
-        self.rows = [known for known in self.rows if _key(known) != _key(row)] + [row]
+        self.rows = list({_key(each): each for each in (*self.rows, row)}.values())
         self._write(row)
 
     @property
     def done(self) -> set[Key]:
-        """Cells with figures; those in trouble are tried again."""
-        return {_key(row) for row in self.rows if row["trouble"] is None}
+        """Cells with figures that can be believed; the others are tried again."""
+        return {_key(row) for row in self.rows if row["trouble"] is None and row["valid"]}
 
     def _write(self, line: Mapping[str, Any]) -> None:
         with self.path.open("ab") as file:
@@ -79,7 +79,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Row], int]:
         lines = [json.loads(line) for line in whole.splitlines()]
         head, known = lines[0], {_key(row): row for row in lines[1:]}
         sound = head["benchmark"] == NAME and head["digest"] and isinstance(head["fingerprint"], dict)
-        sound = sound and all("trouble" in row for row in known.values())
+        sound = sound and all({"trouble", "valid"} <= row.keys() for row in known.values())
     except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"--resume: expected the journal of a comparison at {path}: {error}") from error
     if not sound:

@@ -15,11 +15,21 @@ from benchmarks.workloads.script import Script
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Cores and a folder that nobody else uses: the arm has `cores.subject`, replicas and client the others."""
+    """Cores and a folder that nobody else uses. With two cores the arm has one of its own, with three the client too."""
 
     number: int
     cores: Cores
     folder: Path
+
+    @property
+    def client(self) -> frozenset[int]:
+        others = self.cores.others
+        return frozenset({min(others)}) if len(others) > 1 else others
+
+    @property
+    def replicas(self) -> frozenset[int]:
+        others = self.cores.others
+        return others - self.client if len(others) > 1 else others
 
 
 class Replicas(Protocol):

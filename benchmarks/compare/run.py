@@ -22,7 +22,7 @@ class InterruptedRunError(Exception):
 
 async def run_cells(cells: Iterable[Cell], kit: Kit, lane: Lane, write: Callable[[Row], None]) -> None:
     """Each cell is written when it is done. One whose arm fails is written with the reason, and the next one is begun."""
-    with pinned(lane.cores.others):
+    with pinned(lane.client):
         async with kit.replicas(lane) as fleet:
             scripts = _Scripts(kit, fleet)
             for cell in cells:
@@ -38,7 +38,7 @@ async def run_cells(cells: Iterable[Cell], kit: Kit, lane: Lane, write: Callable
 
 async def find_knee(workload: str, arm: str, guess: float, level: Level, kit: Kit, lane: Lane) -> Knee:
     """By runs of `arm`, each with cold caches and a script of its own. Raises: NotServingError, ValueError."""
-    with pinned(lane.cores.others):
+    with pinned(lane.client):
         async with kit.replicas(lane) as fleet:
             runs = 0
 

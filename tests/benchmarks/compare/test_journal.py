@@ -25,6 +25,7 @@ def row(arm, trouble=None, value=1.0):
         "repeat": 0,
         "arm": arm,
         "trouble": trouble,
+        "valid": trouble is None,
         "p90_ttft_ms": value,
     }
 
@@ -34,13 +35,14 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path):
     begun = Journal.begun(path, HEAD)
     begun.write(row("a"))
     begun.write(row("b", trouble="it ended"))
+    begun.write({**row("c"), "valid": False})
     resumed = Journal.resumed(path, "d1", MACHINE | {"taken_at": "later"})
     assert resumed.rows == begun.rows
     assert resumed.head["knees"] == {"chat": 4.0}
     assert resumed.done == {("chat", 0.5, 0, "a")}
     resumed.write(row("b", value=2.0))
     again = Journal.resumed(path, "d1", MACHINE)
-    assert again.rows == [row("a"), row("b", value=2.0)]
+    assert again.rows == resumed.rows == [row("a"), row("b", value=2.0), {**row("c"), "valid": False}]
 
 
 @settings(max_examples=40, deadline=None)

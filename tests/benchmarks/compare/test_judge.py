@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.compare.judge import losses, losses_table, verdicts
-from benchmarks.compare.samples import E2E, TOKENS, TTFT, gathered, samples
+from benchmarks.compare.samples import E2E, TOKENS, TTFT, gathered, paired, samples
 from benchmarks.compare.tables import tables
 from benchmarks.goals import Status
 from benchmarks.load.record import Outcome
@@ -121,8 +121,14 @@ def test_different_scripts_are_refused_and_what_is_invalid_is_left_out():
 
 
 def test_only_repeats_that_both_have_are_compared():
-    rows = [row(OURS, PLACES[1], 0, 0.2), row(PEER, PLACES[1], 0, 0.3), row(PEER, PLACES[1], 1, 0.001)]
-    assert losses(gathered(rows), OURS) == []
+    theirs = [row(PEER, PLACES[1], repeat, ttft_s) for repeat, ttft_s in ((1, 0.3), (2, 0.001))]
+    found = gathered([row(OURS, PLACES[1], repeat, 0.2) for repeat in (0, 1)] + theirs)
+    assert losses(found, OURS) == []
+    arms = found[PLACES[1]]
+    assert paired(arms[OURS], arms[PEER], TTFT) == (
+        [arms[OURS].series[TTFT][1]],
+        [arms[PEER].series[TTFT][1]],
+    )
 
 
 def test_samples_keep_answers_by_when_they_were_due_and_tokens_by_when_they_ended():

@@ -1,9 +1,12 @@
 """What the simulator says of a cell: in the names of measured figures, the same at every scale but for rounding, asked once."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.compare import prediction
 from benchmarks.compare.prediction import Question, answer, error, predicted
+from benchmarks.simulator.simulation import Run
 from tests.benchmarks.compare.fakes import FakeDraw
 
 CHAT = Question(FakeDraw(0.5, 1), 1, "round_robin", 2, "llama-3.1-8b-h100")
@@ -36,6 +39,21 @@ def test_scale_keeps_times_but_for_longer_steps_and_hits_and_divides_tokens():
     assert small["p90_e2el_ms"] == pytest.approx(whole["p90_e2el_ms"], rel=0.1)
     assert small["hit_rate"] == pytest.approx(whole["hit_rate"], abs=0.03)
     assert 4 * small["window_output_throughput"] == pytest.approx(whole["window_output_throughput"], rel=0.05)
+
+
+def test_the_fleet_is_scaled_as_its_replicas_are(monkeypatch):
+    asked = []
+
+    def simulate(arm, traffic, setting, seed):
+        asked.append(setting)
+        return Run(windows={"": (0.0, 1.0)})
+
+    monkeypatch.setattr(prediction, "simulate", simulate)
+    answer(replace(CHAT, scale=4, kv_share=0.5))
+    (setting,) = asked
+    assert setting.max_num_batched_tokens == 8192 // 4
+    assert [profile.kv_capacity_tokens for profile in setting.profiles] == [400_000 // 8] * 2
+    assert setting.profiles[0].prefill_s_per_token == 4 * 32e-6
 
 
 def test_a_smaller_cache_hits_less():

@@ -123,7 +123,10 @@ def test_cores_are_shared_out_in_equal_parts(tmp_path):
     owned = [each.cores.subject | each.cores.others for each in lanes]
     assert owned == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
     assert all(each.cores.subject.isdisjoint(each.cores.others) and each.folder.is_dir() for each in lanes)
+    assert all(each.client == each.replicas for each in lanes)
     (alone,) = lanes_on(frozenset({3}), 1, tmp_path / "alone")
     assert alone.cores.shared
+    (wide,) = lanes_on(frozenset(range(4)), 1, tmp_path / "wide")
+    assert (wide.cores.subject, wide.client, wide.replicas) == ({0}, {1}, {2, 3})
     with pytest.raises(ValueError, match="--lanes: expected at most 1"):
         lanes_on(frozenset(range(3)), 2, tmp_path / "few")
