@@ -58,6 +58,7 @@ class Setting:
     capacity_factor: float = 1.0
     told_speed: float = 1.0
     streaming: bool = True
+    max_num_batched_tokens: int = 8192
     faults: tuple[Fault, ...] = ()
 
 
@@ -110,7 +111,13 @@ class _Simulation:
             replica_id: SimulatedReplica(
                 replica_id,
                 self._timeline,
-                partial(Engine, profile, block_size=BLOCK_TOKENS, pool=pool),
+                partial(
+                    Engine,
+                    profile,
+                    block_size=BLOCK_TOKENS,
+                    max_num_batched_tokens=setting.max_num_batched_tokens,
+                    pool=pool,
+                ),
             )
             for replica_id, profile in self._profiles.items()
         }

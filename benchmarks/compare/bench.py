@@ -1,0 +1,200 @@
+"""The real parts of a comparison: fleets, peers, workloads and the player of the other rooms."""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import aiohttp
+
+from benchmarks import cpu
+from benchmarks.compare.kit import Lane, Replicas
+from benchmarks.compare.plan import Cell
+from benchmarks.compare.prediction import Question
+from benchmarks.fleets import Counters, Fleet, embedded, external, real_vllm
+from benchmarks.load.lateness import lagged
+from benchmarks.load.player import Played, play
+from benchmarks.load.target import Target
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.peer import Peer, Place, Tools, UnavailableError
+from benchmarks.peers.running import Running, running
+from benchmarks.processes import NotServingError, free_ports
+from benchmarks.reporting.counters import prediction
+from benchmarks.reporting.documents import Observed, measured
+from benchmarks.reporting.service import ServiceLevel
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.calibrate import calibrate
+from benchmarks.workloads.choose import Wanted, script_for
+from benchmarks.workloads.script import Script
+from benchmarks.workloads.traffic import Traffic
+
+EMBEDDED, REAL_VLLM = "embedded", "real-vllm"
+
+_folders = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Traffic of a workload by name, as `script_for` draws it."""
+
+    workload: str
+    rate: float
+    replicas: int
+    seed: int
+    duration_s: float | None
+    warm_up_s: float | None
+
+    def __call__(self) -> Traffic:
+        workload = WORKLOADS[self.workload]
+        settle_s = self.warm_up_s
+        if settle_s is None and self.duration_s is not None:
+            settle_s = workload.settle_s * self.duration_s / workload.duration_s
+        return workload.at(self.rate, self.replicas, self.seed, duration_s=self.duration_s, settle_s=settle_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """`fleet` is EMBEDDED, REAL_VLLM or the URLs of replicas by commas. `wanted` is what all scripts have in common."""
+
+    fleet: str
+    profile: str
+    wanted: Wanted
+    tools: Tools
+    level: ServiceLevel | None = None
+
+    @contextlib.asynccontextmanager
+    async def replicas(self, lane: Lane) -> AsyncIterator[Fleet]:
+        cores, count = lane.replicas, self.wanted.replicas
+        if self.fleet == EMBEDDED:
+            with embedded(count, self.profile, lane.folder, scale=self.wanted.scale, cores=cores) as fleet:
+                yield fleet
+        elif self.fleet == REAL_VLLM:
+            with real_vllm(count, lane.folder, cores=cores) as fleet:
+                yield fleet
+        else:
+            yield await external(self.fleet.split(","))
+
+    @contextlib.asynccontextmanager
+    async def front(self, arm: str, fleet: Replicas, lane: Lane) -> AsyncIterator["_Front"]:
+        peer = PEERS[arm]
+        folder = lane.folder / f"{next(_folders)}-{arm.replace('/', '-')}"
+        folder.mkdir()
+        (port,) = free_ports(1)
+        try:
+            program = peer.find(self.tools) if peer.find else None
+        except UnavailableError as error:
+            raise NotServingError(str(error)) from error
+        assert isinstance(fleet, Fleet)
+        place = Place(port, fleet.urls, folder, fleet.model)
+        with running(program, place, lane.cores.subject) as there:
+            yield _Front(peer, there, fleet, self.level)
+
+    async def script(self, cell: Cell, fleet: Replicas) -> Script:
+        texts = await calibrate(fleet.urls[0], fleet.model)
+        return script_for(replace(self.wanted, workload=cell.workload, rate=cell.rate, seed=cell.seed), texts)
+
+    def script_s(self, cell: Cell) -> float:
+        if cell.workload not in WORKLOADS:
+            return self.wanted.duration_s or 0.0
+        wanted = self.wanted
+        return _length_s(
+            Draw(cell.workload, cell.rate, wanted.replicas, 0, wanted.duration_s, wanted.warm_up_s)
+        )
+
+    def catalogue_knee(self, workload: str) -> float:
+        if workload not in WORKLOADS:
+            raise ValueError(
+                f"--knee: expected arrivals a second, since the catalogue does not know {workload}"
+            )
+        return WORKLOADS[workload].capacity * self.wanted.replicas
+
+    def question(self, cell: Cell) -> Question | None:
+        arm = PEERS[cell.arm].modelled_by
+        if self.fleet != EMBEDDED or arm is None or cell.workload not in WORKLOADS:
+            return None
+        wanted = self.wanted
+        draw = Draw(cell.workload, cell.rate, wanted.replicas, cell.seed, wanted.duration_s, wanted.warm_up_s)
+        return Question(draw, cell.seed, arm, wanted.replicas, self.profile, wanted.scale)
+
+
+def absent(arms: Collection[str], tools: Tools) -> dict[str, str]:
+    """Which of these can't be had here, and why; others are installed by the way."""
+    why = {}
+    for arm in arms:
+        find = PEERS[arm].find
+        try:
+            if find is not None:
+                find(tools)
+        except UnavailableError as error:
+            why[arm] = str(error)
+    return why
+
+
+class _Front:
+    def __init__(self, peer: Peer, there: Running, fleet: Fleet, level: ServiceLevel | None) -> None:
+        self._peer = peer
+        self._there = there
+        self._fleet = fleet
+        self._level = level
+        self._engines: Mapping[str, Counters] = {}
+        self._page = ""
+        self._cpu: cpu.Reading | None = None
+
+    async def begun(self) -> None:
+        self._engines = await self._fleet.counters()
+        self._page = await self._metrics()
+        self._cpu = None if self._there.child is None else cpu.read(self._there.child.pid)
+
+    async def play(self, script: Script) -> Played:
+        target = Target(self._there.url, self._fleet.model, session_header=self._peer.session_header)
+        return await play(script, target)
+
+    async def measured(self, played: Played) -> dict[str, Any]:
+        spent_s = None
+        if self._cpu is not None and self._there.child is not None:
+            spent_s = cpu.spent(self._cpu, cpu.read(self._there.child.pid)).seconds
+        engines = {
+            url: _told(counters.since(self._engines[url]))
+            for url, counters in (await self._fleet.counters()).items()
+        }
+        ttft_s = [record.ttft_s for record in played.records if record.ttft_s is not None]
+        observed = Observed(
+            played.records,
+            played.started_at,
+            played.stages,
+            late_s=played.late_s,
+            invalid=lagged(played.late_s, ttft_s),
+            interrupted=played.interrupted,
+            engines=engines,
+            prediction=prediction(self._page, await self._metrics()),
+            balancer_cpu_s=spent_s,
+        )
+        return measured(observed, self._level)
+
+    async def _metrics(self) -> str:
+        """Of ours alone; others tell other things by other names."""
+        if not self._peer.ours:
+            return ""
+        async with aiohttp.ClientSession() as session, session.get(f"{self._there.url}/metrics") as answer:
+            return await answer.text()
+
+
+def _told(counters: Counters) -> dict[str, float | None]:
+    return {
+        "prefix_queries_tokens": counters.prefix_queries_tokens,
+        "prefix_hits_tokens": counters.prefix_hits_tokens,
+        "hit_rate": counters.hit_rate,
+        "preemptions": counters.preemptions,
+    }
+
+
+@cache
+def _length_s(draw: Draw) -> float:
+    traffic = draw()
+    seconds = traffic.end_s
+    while traffic.then is not None:
+        traffic = traffic.then
+        seconds += traffic.end_s
+    return seconds
