@@ -1,0 +1,52 @@
+import sys
+
+import pytest
+
+from benchmarks.crosscheck.generator import LATENCIES, PERCENTILES, Address, Generator, Report
+from benchmarks.crosscheck.load import drawn
+from benchmarks.crosscheck.runs import rounds, run
+from benchmarks.processes import NotServingError
+
+LOAD = drawn(requests=2, rate=1000.0, prompt_words=4, output_tokens=8, seed=3)
+ADDRESS = Address("http://127.0.0.1:1", "m")
+
+
+def generator(name="one", program="", completed=2, read=None):
+    report = Report(completed, {each: dict.fromkeys(PERCENTILES, 1.0) for each in LATENCIES}, (0.0, 1.0))
+    return Generator(name, None, lambda *_: [sys.executable, "-c", program], read or (lambda _: report))
+
+
+def missing(folder):
+    return (folder / "report").read_text()
+
+
+@pytest.mark.parametrize(
+    ("faulty", "message"),
+    [
+        (generator(program="import sys; print('no route'); sys.exit(3)"), "one: exit status 3: no route"),
+        (generator(read=missing), "one: no report of the kind"),
+        (generator(completed=1), "one: 1 of 2 requests answered"),
+    ],
+)
+def test_a_run_that_says_nothing_is_told(tmp_path, faulty, message):
+    with pytest.raises(NotServingError, match=message):
+        run(faulty, LOAD, ADDRESS, tmp_path / "run")
+
+
+def test_each_generator_runs_once_a_round_in_its_own_folder(tmp_path):
+    ran, steps = [], []
+
+    def noting(name):
+        def command(load, address, folder):
+            ran.append((name, load.prompts, folder))
+            return [sys.executable, "-c", ""]
+
+        return Generator(name, None, command, generator().read)
+
+    rows = rounds([noting("a"), noting("b")], LOAD, ADDRESS, 2, tmp_path, steps.append)
+    assert {name: len(runs) for name, runs in rows.items()} == {"a": 2, "b": 2}
+    first, second = [name for name, *_ in ran[:2]], [name for name, *_ in ran[2:]]
+    assert first == second[::-1]
+    assert len({prompts for _, prompts, _ in ran}) == 4
+    assert len({folder for *_, folder in ran}) == 4
+    assert steps[0] == f"round 1: {first[0]}"
