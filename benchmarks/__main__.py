@@ -5,6 +5,8 @@ import typer
 from benchmarks.calibration.command import calibrate
 from benchmarks.chaos.command import chaos
 from benchmarks.chaos.soak import soak
+from benchmarks.compare.command import compare
+from benchmarks.crosscheck.command import crosscheck
 from benchmarks.decide.command import decide
 from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
@@ -19,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(compare)
 app.command()(overhead)
 app.command()(simulate)
 app.command()(decide)
@@ -27,6 +30,7 @@ app.command()(chaos)
 app.command()(soak)
 app.command()(peers)
 app.command()(report)
+app.command()(crosscheck)
 
 
 @app.callback()

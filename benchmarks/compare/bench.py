@@ -2,27 +2,23 @@
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-import aiohttp
-
-from benchmarks import cpu
 from benchmarks.compare.kit import Lane, Replicas
 from benchmarks.compare.plan import Cell
 from benchmarks.compare.prediction import Question
-from benchmarks.fleets import Counters, Fleet, embedded, external, real_vllm
-from benchmarks.load.lateness import lagged
+from benchmarks.fleets import Fleet, embedded, external, real_vllm
 from benchmarks.load.player import Played, play
 from benchmarks.load.target import Target
+from benchmarks.observation import Observer
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.peer import Peer, Place, Tools, UnavailableError
 from benchmarks.peers.running import Running, running
 from benchmarks.processes import NotServingError, free_ports
-from benchmarks.reporting.counters import prediction
-from benchmarks.reporting.documents import Observed, measured
+from benchmarks.reporting.documents import measured
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.calibrate import calibrate
@@ -138,56 +134,18 @@ class _Front:
         self._there = there
         self._fleet = fleet
         self._level = level
-        self._engines: Mapping[str, Counters] = {}
-        self._page = ""
-        self._cpu: cpu.Reading | None = None
+        page = f"{there.url}/metrics" if peer.ours else None
+        self._observer = Observer(fleet, page, None if there.child is None else there.child.pid)
 
     async def begun(self) -> None:
-        self._engines = await self._fleet.counters()
-        self._page = await self._metrics()
-        self._cpu = None if self._there.child is None else cpu.read(self._there.child.pid)
+        await self._observer.begin()
 
     async def play(self, script: Script) -> Played:
         target = Target(self._there.url, self._fleet.model, session_header=self._peer.session_header)
         return await play(script, target)
 
     async def measured(self, played: Played) -> dict[str, Any]:
-        spent_s = None
-        if self._cpu is not None and self._there.child is not None:
-            spent_s = cpu.spent(self._cpu, cpu.read(self._there.child.pid)).seconds
-        engines = {
-            url: _told(counters.since(self._engines[url]))
-            for url, counters in (await self._fleet.counters()).items()
-        }
-        ttft_s = [record.ttft_s for record in played.records if record.ttft_s is not None]
-        observed = Observed(
-            played.records,
-            played.started_at,
-            played.stages,
-            late_s=played.late_s,
-            invalid=lagged(played.late_s, ttft_s),
-            interrupted=played.interrupted,
-            engines=engines,
-            prediction=prediction(self._page, await self._metrics()),
-            balancer_cpu_s=spent_s,
-        )
-        return measured(observed, self._level)
-
-    async def _metrics(self) -> str:
-        """Of ours alone; others tell other things by other names."""
-        if not self._peer.ours:
-            return ""
-        async with aiohttp.ClientSession() as session, session.get(f"{self._there.url}/metrics") as answer:
-            return await answer.text()
-
-
-def _told(counters: Counters) -> dict[str, float | None]:
-    return {
-        "prefix_queries_tokens": counters.prefix_queries_tokens,
-        "prefix_hits_tokens": counters.prefix_hits_tokens,
-        "hit_rate": counters.hit_rate,
-        "preemptions": counters.preemptions,
-    }
+        return measured(await self._observer.observed(played), self._level)
 
 
 @cache
