@@ -106,6 +106,9 @@ def test_a_log_without_times_arrives_as_a_poisson_process(log):
     assert mean(gap > 0.1 for gap in gaps) == pytest.approx(0.37, abs=0.04)
     assert script.end_s > times[-1]
     assert script.digest() != script_for(Wanted(path, rate=10, seed=2), WORDS).digest()
+    few = log(chats(20), "few.jsonl")
+    for seed in range(20):
+        assert len(script_for(Wanted(few, rate=10, seed=seed), WORDS).conversations) == 20
 
 
 def test_one_request_is_a_recording_too(log):
