@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -135,17 +135,19 @@ def test_plots_are_well_formed_and_their_lines_differ_without_colour(every_kind)
     pictures = [ET.fromstring(picture) for section in found for picture in section.pictures]  # noqa: S314 (our own)
 
     assert len(pictures) >= 10
-    overview = pictures[0]
-    lines = [group for group in overview if group.find("{*}polyline") is not None]
-    marks = [
-        (
-            group.get("stroke-width"),
-            group.find("{*}polyline").get("stroke-dasharray"),
-            group[2].get("d", "circle")[-9:],
-        )
-        for group in lines
-    ]
-    assert len(set(marks)) == len(marks) == 3
+    for picture in pictures:
+        if picture.find("{*}g/{*}title") is None:
+            continue
+        marks = [
+            (
+                group.get("stroke-width"),
+                group.find("{*}polyline").get("stroke-dasharray"),
+                [mark.get("d", "circle")[-9:] for mark in group[2:3]],
+            )
+            for group in picture
+            if group.find("{*}polyline") is not None
+        ]
+        assert all(marks.count(mark) == 1 for mark in marks)
 
 
 def test_a_comparison_shows_what_is_missing_and_what_was_predicted(every_kind):
@@ -198,14 +200,19 @@ def test_a_file_that_is_no_result_is_named(tmp_path, text, expected):
     assert "Traceback" not in ran.output
 
 
-@given(st.text(), st.lists(st.text() | st.none(), min_size=1, max_size=3))
-def test_any_text_stands_on_the_page_as_it_is(title, cells):
-    table = Table(title, ["<b>"] * len(cells), [cells])
+MARKUP = st.text("<>&;\"'/bx !-")
 
-    read = Page(page(title, [Section(title, [table], notes=[title])]))
 
-    assert "b" not in read.tags
-    assert read.tags >= {"table", "td"}
+@given(MARKUP, st.lists(MARKUP | st.none(), min_size=1, max_size=3))
+@example("<b>&amp;", ["<i>", None])
+def test_any_text_stands_on_the_page_as_it_is(text, cells):
+    table = Table(text, ["<b>"] * len(cells), [cells])
+
+    read = Page(page(text, [Section(text, [table], notes=[text])]))
+
+    assert not read.tags & {"b", "i", "x"}
+    assert read.text.count(text) >= 4
+    assert all(cell in read.text for cell in cells if cell)
 
 
 @given(st.lists(st.floats(1e-6, 1e9), min_size=1), st.booleans())

@@ -70,6 +70,8 @@ def test_groups_and_tables_are_of_the_measured_requests():
 
 def test_runs_of_different_scripts_or_service_levels_are_not_compared():
     refuse_to_compare(document(), document(plausible(seed=2)))
+    with pytest.raises(ValueError, match="they differ in: goodput"):
+        refuse_to_compare(document(), document(level="ttft:400"))
     other = document()
     other["plan"] = plan(replace(SCRIPT, end_s=36.0), None)
 
