@@ -1,4 +1,4 @@
-"""What is installed of each peer: versions and sources, all in one place. All are Apache-2.0 but LiteLLM, which is MIT."""
+"""What is installed of each peer: versions and sources, all in one place. Licences stand in the README."""
 
 from dataclasses import dataclass
 
