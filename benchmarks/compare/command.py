@@ -23,7 +23,7 @@ from benchmarks.peers.catalogue import chosen
 from benchmarks.peers.environment import DEFAULT_PEER_DIR
 from benchmarks.peers.peer import Tools
 from benchmarks.processes import NotServingError
-from benchmarks.report import console, write_json, write_text
+from benchmarks.report import console, goals_table, write_json, write_text
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.simulator.calibrate import LIMIT_S
 from benchmarks.workloads.choose import Wanted
@@ -129,7 +129,7 @@ def compare(
     else:
         screen.print(f"Broken off: --resume {journal.path} goes on with it", markup=False)
     tables, judged, trouble = shown(result)
-    for table in tables:
+    for table in [*tables, goals_table(judged, colour=True)]:
         table.print(screen)
     for line in trouble:
         screen.print(f"left out: {line}", markup=False)

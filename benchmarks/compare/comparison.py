@@ -18,7 +18,7 @@ from benchmarks.compare.run import find_knee
 from benchmarks.compare.samples import gathered
 from benchmarks.compare.tables import tables
 from benchmarks.goals import Verdict
-from benchmarks.report import Table, goals_table
+from benchmarks.report import Table
 
 Document = dict[str, Any]
 Tell = Callable[[str], None]
@@ -116,7 +116,6 @@ def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
     made = [
         *tables(measured, subject),
         *([losses_table(lost)] if lost else []),
-        goals_table(judged, colour=True),
     ]
     return made, judged, [f"{_name(row)}: {why}"
                           for row in found["runs"] if (why := row["trouble"] or row.get("invalid"))]  # fmt: skip

@@ -6,14 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
-from balancer.embedded.engine import PROFILES, Profile
+from balancer.embedded.engine import PROFILES
+from benchmarks.replica import MAX_NUM_BATCHED_TOKENS, scaled_profile
 from benchmarks.simulator.arms import ARMS
 from benchmarks.simulator.figures import Figures, figures
 from benchmarks.simulator.simulation import Setting, simulate
 from benchmarks.workloads.scale import scaled
 from benchmarks.workloads.traffic import Traffic
-
-MAX_NUM_BATCHED_TOKENS = 8192
 
 Prediction = dict[str, float | None]
 """By the names that measured figures have."""
@@ -59,7 +58,7 @@ def answer(question: Question) -> Prediction:
         raise ValueError(f"arm: expected one of {', '.join(ARMS)}; got {question.arm!r}")
     traffic = scaled(question.draw(), question.scale)
     profile = replace(
-        hardware(PROFILES[question.profile], question.scale),
+        scaled_profile(PROFILES[question.profile], question.scale),
         kv_capacity_tokens=round(
             PROFILES[question.profile].kv_capacity_tokens * question.kv_share / question.scale
         ),
@@ -71,20 +70,6 @@ def answer(question: Question) -> Prediction:
     start_s = min(start_s for start_s, _ in run.windows.values())
     end_s = max(end_s for _, end_s in run.windows.values())
     return named(figures(run, start_s, end_s, question.replicas))
-
-
-def hardware(profile: Profile, scale: int) -> Profile:
-    """A model that takes `scale` times as long for each token, and `scale` squared for what grows with tokens times tokens."""
-    return replace(
-        profile,
-        base_s=profile.base_s * scale,
-        prefill_s_per_token=profile.prefill_s_per_token * scale,
-        attention_s_per_token_context=profile.attention_s_per_token_context * scale**2,
-        decode_s_per_sequence=profile.decode_s_per_sequence * scale,
-        decode_s_per_context_token=profile.decode_s_per_context_token * scale**2,
-        kv_capacity_tokens=profile.kv_capacity_tokens // scale,
-        max_model_len=profile.max_model_len // scale,
-    )
 
 
 def named(found: Figures) -> Prediction:

@@ -27,12 +27,10 @@ def samples(records: Iterable[Record], start_s: float, end_s: float) -> dict[str
         if record.measured and record.outcome is not Outcome.LEFT:
             asked += 1
             unanswered += not answered
-        if not answered or record.ttft_s is None or record.e2e_s is None or record.ended_s is None:
+        if not answered or record.e2e_s is None or record.ended_s is None:
             continue
         if record.measured:
-            due.append(
-                [round(record.due_s, 3), round(1000 * record.ttft_s, 2), round(1000 * record.e2e_s, 2)]
-            )
+            due.append([round(record.due_s, 3), _ms(record.ttft_s), _ms(record.e2e_s)])
         if start_s <= record.ended_s < end_s:
             ended.append([round(record.ended_s, 3), record.output_tokens or 0])
     return {
@@ -70,7 +68,12 @@ class Arm:
             (E2E, due[:, 0], due[:, 2]),
             (TOKENS, ended[:, 0], ended[:, 1]),
         ):
-            self.series[name][repeat] = Series(at_s, values, kept["start_s"], kept["end_s"])
+            told = ~np.isnan(values)
+            self.series[name][repeat] = Series(at_s[told], values[told], kept["start_s"], kept["end_s"])
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 2)
 
 
 def gathered(rows: Iterable[Mapping[str, Any]]) -> dict[Place, dict[str, Arm]]:

@@ -7,6 +7,7 @@ from benchmarks.compare.prediction import error
 from benchmarks.compare.samples import E2E, FIGURES, TOKENS, TTFT, Arm, paired
 from benchmarks.compare.statistics import Interval, interval, ratio, told
 from benchmarks.report import Table, number
+from benchmarks.reporting.tables import percent
 from benchmarks.stats import median
 
 _COLUMNS = (
@@ -18,6 +19,7 @@ _COLUMNS = (
     "beside",
     "tok/s",
     "beside",
+    "hits",
     "unanswered",
     "runs",
 )
@@ -52,9 +54,16 @@ def _figures(arm: Arm, subject: Arm | None) -> list[str | None]:
         beside[E2E],
         number(None if tokens is None else tokens.value),
         beside[TOKENS],
+        percent(_hit_rate(arm)),
         f"{arm.unanswered_share:.1%}" if arm.unanswered else "0",
         str(len(arm.rows)),
     ]  # fmt: skip
+
+
+def _hit_rate(arm: Arm) -> float | None:
+    """As the engines counted it, warm-up too."""
+    told = [row.get("engine_hit_rate") for row in arm.rows.values()]
+    return median([rate for rate in told if rate is not None])
 
 
 def _predicted(row: Mapping[str, object]) -> float | None:

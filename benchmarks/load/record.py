@@ -28,8 +28,8 @@ class Record:
     """`due_s` is when the request ought to have left: a late client is charged to the latencies (coordinated omission).
 
     `token_s` has one time for each event that brought content, whatever it is called (text, reasoning, tool calls): comments
-    and events with a role only are none. For an answer that is not streamed it holds the end alone. Token counts are by the
-    answer's `usage`, None where it told none.
+    and events with a role only are none. An answer that is not streamed has none at all, so no TTFT either: its first content is
+    its end. Token counts are by the answer's `usage`, None where it told none.
     """
 
     conversation: str
@@ -64,8 +64,8 @@ class Record:
 
     @property
     def tpot_s(self) -> float | None:
-        """Mean seconds a token after the first, as `vllm bench serve` counts it; None for answers of one token."""
-        if len(self.token_s) < 1 or self.ended_s is None or not self.output_tokens or self.output_tokens < 2:
+        """Mean seconds a token after the first, as `vllm bench serve` counts it; None for one token and for whole answers."""
+        if not self.token_s or self.ended_s is None or not self.output_tokens or self.output_tokens < 2:
             return None
         return (self.ended_s - self.token_s[0]) / (self.output_tokens - 1)
 

@@ -6,7 +6,6 @@ fresh one: closing an idle connection is a server's right (RFC 9112, 9.3.1).
 
 import asyncio
 import time
-from array import array
 from collections.abc import Mapping
 from typing import Any
 
@@ -135,12 +134,6 @@ class StreamClient:
         self._idle.keep(connection)
         answer = connection.answer
         record.outcome, record.error = judge(record, connection.end, connection.why, answer)
-        if (
-            isinstance(answer, WholeAnswer)
-            and record.outcome is Outcome.ANSWERED
-            and record.ended_s is not None
-        ):
-            record.token_s = array("d", [record.ended_s])
         if record.status is not None and (usage := answer.usage) is not None:
             record.prompt_tokens, record.output_tokens = usage.prompt_tokens, usage.output_tokens
             record.cached_tokens = usage.cached_tokens

@@ -9,6 +9,7 @@ from benchmarks.calibration.modelled import Costs
 from benchmarks.calibration.points import Kind
 from benchmarks.chaos import figures as chaos
 from benchmarks.chaos import soak
+from benchmarks.compare.comparison import shown
 from benchmarks.decide import figures as decide
 from benchmarks.drawing import PAGE
 from benchmarks.fingerprint import one_line
@@ -76,8 +77,10 @@ def _compare(results: Sequence[Named]) -> list[Section]:
             known = {arm: curve for arm, curve in curves.items() if curve}
             if known:
                 pictures.append(plots.distribution(known, title=f"{cell[0]} at {cell[1]:g}"))
-        notes = comparison.left_out(document)
-        made.append(_section("Comparison", name, document, comparison.tables(document), pictures, notes))
+        tables, judged, trouble = shown(document)
+        tables = [*comparison.overviews(cells), *tables, goals_table(judged)]
+        notes = [f"left out: {line}" for line in trouble]
+        made.append(_section("Comparison", name, document, tables, pictures, notes))
     return made
 
 

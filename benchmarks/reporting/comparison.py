@@ -1,13 +1,9 @@
-"""A comparison's document as tables: arms beside one another in each cell, a workload at a load. Pure.
-
-Figures are medians over the repeats that are valid. `predicted` is what the simulator says of the same cell.
-"""
+"""A comparison's document by cells, a workload at a load: medians over the repeats that are valid. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.report import Table, number
-from benchmarks.reporting.tables import percent
+from benchmarks.report import Table
 from benchmarks.stats import median
 
 Cell = tuple[str, float]
@@ -37,34 +33,10 @@ class Cells:
     def figure(self, cell: Cell, arm: str, name: str) -> float | None:
         return median([row[name] for row in self.rows(cell, arm) if row[name] is not None])
 
-    def predicted(self, cell: Cell, arm: str, name: str) -> float | None:
-        predictions = [row["prediction"].get(name) for row in self.rows(cell, arm) if row.get("prediction")]
-        return median([value for value in predictions if value is not None])
 
-    def losses(self, cell: Cell, arm: str) -> int | None:
-        """Requests without an answer, over all repeats."""
-        rows = self.rows(cell, arm)
-        return sum(row["num_prompts"] - row["completed"] for row in rows) if rows else None
-
-
-def tables(document: Mapping[str, Any]) -> list[Table]:
-    cells = Cells(document)
-    return [
-        *(_overview(cells, workload) for workload in cells.workloads),
-        *(_cell(cells, cell) for cell in cells),
-    ]
-
-
-def left_out(document: Mapping[str, Any]) -> list[str]:
-    """Each run that counts in no table, and why."""
-    found = []
-    for row in document["runs"]:
-        why = row["trouble"] or (None if row["valid"] else f"invalid: {row['invalid']}")
-        if why is not None:
-            found.append(
-                f"{row['arm']}, {row['workload']} at {row['load']:g}, repeat {row['repeat']}, left out: {why}"
-            )
-    return found
+def overviews(cells: Cells) -> list[Table]:
+    """TTFT by load at a glance, of each workload."""
+    return [_overview(cells, workload) for workload in cells.workloads]
 
 
 def _overview(cells: Cells, workload: str) -> Table:
@@ -82,37 +54,3 @@ def _overview(cells: Cells, workload: str) -> Table:
         rows.append((arm, *told))
     title = f"{workload}: TTFT P90 in ms by load (times the lowest of the others)"
     return Table(title, ("arm", *(f"{load:g}" for _, load in places)), rows)
-
-
-def _cell(cells: Cells, cell: Cell) -> Table:
-    rows = []
-    for arm in cells.arms:
-        value, predicted = cells.figure(cell, arm, TTFT_P90), cells.predicted(cell, arm, TTFT_P90)
-        rows.append(
-            (
-                arm,
-                *(number(cells.figure(cell, arm, f"p{q}_ttft_ms")) for q in (50, 90, 99)),
-                number(predicted),
-                None if value is None or not predicted else f"{value / predicted - 1:+.0%}",
-                number(cells.figure(cell, arm, "p90_e2el_ms")),
-                number(cells.figure(cell, arm, "window_output_throughput")),
-                percent(cells.figure(cell, arm, "hit_rate")),
-                percent(cells.figure(cell, arm, "goodput_share")),
-                number(cells.losses(cell, arm)),
-                number(len(cells.rows(cell, arm))),
-            )
-        )
-    columns = (
-        "TTFT P50 ms",
-        "P90",
-        "P99",
-        "predicted P90",
-        "error",
-        "E2E P90",
-        "tok/s",
-        "hits",
-        "good",
-        "lost",
-        "runs",
-    )
-    return Table("", (f"{cell[0]} {cell[1]:g}", *columns), rows)

@@ -36,7 +36,7 @@ class ServiceLevel:
         if record.outcome is not Outcome.ANSWERED:
             return False
         return (
-            _within(record.ttft_s, self.ttft_ms)
+            _within(record.ttft_s if record.token_s else record.e2e_s, self.ttft_ms)
             and _within(record.tpot_s or 0.0, self.tpot_ms)
             and _within(record.e2e_s, self.e2el_ms)
         )

@@ -57,6 +57,7 @@ class FakeFront:
     async def measured(self, played):
         return {
             "p90_ttft_ms": 1000.0,
+            "engine_hit_rate": 0.5,
             "valid": True,
             "invalid": None,
             "cores": sorted(os.sched_getaffinity(0)),

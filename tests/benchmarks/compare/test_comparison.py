@@ -40,7 +40,7 @@ def test_ours_is_judged_the_best_and_a_broken_peer_stands_with_its_reason(compar
     assert [verdict.status for verdict in judged[:4]] == [Status.MET] * 4
     assert len(left_out) == 4
     assert all("broken" in line and "it ended before it listened" in line for line in left_out)
-    assert len(tables) == 3
+    assert len(tables) == 2
     assert comparison.said[0] == "16 runs, 0 more are there already; about 18 minutes"
     assert "broken, chat at 0.5, repeat 0: left out: it ended before it listened" in comparison.said
 

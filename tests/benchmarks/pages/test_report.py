@@ -153,20 +153,22 @@ def test_plots_are_well_formed_and_their_lines_differ_without_colour(every_kind)
 def test_a_comparison_shows_what_is_missing_and_what_was_predicted(every_kind):
     _, screen = every_kind
 
-    assert "nginx/least_conn, chat at 0.5, repeat 0, left out: not installed: no nginx" in screen
-    assert "predicted P90" in screen
+    assert "nginx/least_conn, chat at 0.5, repeat 0: not installed: no nginx" in screen
+    (section,) = sections([("c.json", comparison())])
+    at = section.tables[1].columns.index("measured/predicted")
+    assert [row[at] for row in section.tables[1].rows][:2] == ["0.63", "0.53"]
 
 
 def test_an_invalid_run_counts_in_no_table(every_kind):
     kept = comparison()
     for row in kept["runs"]:
-        if row["arm"] == "round_robin":
+        if row["arm"] == "balancer/round_robin":
             row["valid"], row["invalid"] = False, "generator late"
 
     (section,) = sections([("c.json", kept)])
 
-    assert "round_robin, chat at 0.9, repeat 1, left out: invalid: generator late" in section.notes
-    assert section.tables[0].rows[1] == ("round_robin", None, None, None)
+    assert "left out: balancer/round_robin, chat at 0.9, repeat 1: generator late" in section.notes
+    assert section.tables[0].rows[1] == ("balancer/round_robin", None, None, None)
 
 
 def test_runs_stand_beside_one_another_only_if_they_are_of_one_load():

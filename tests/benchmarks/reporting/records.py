@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
+from benchmarks.compare.samples import samples
 from benchmarks.load.record import Outcome, Record
 from benchmarks.reporting.documents import Observed, measured, run_result
 from benchmarks.reporting.service import ServiceLevel
@@ -91,7 +92,9 @@ def record_lists(draw):
     return draw(some)
 
 
-def comparison(arms=("predicted_latency", "round_robin", "nginx/least_conn"), loads=(0.5, 0.9, 1.1)):
+def comparison(
+    arms=("balancer/predicted_latency", "balancer/round_robin", "nginx/least_conn"), loads=(0.5, 0.9, 1.1)
+):
     """Two repeats of each cell; the second arm is twice as slow, the last could not be had at one load."""
     rows = []
     for load in loads:
@@ -109,5 +112,9 @@ def comparison(arms=("predicted_latency", "round_robin", "nginx/least_conn"), lo
                     continue
                 records = plausible(seed=repeat, slow=(1 + number) * load)
                 predicted = {"p90_ttft_ms": 900.0 * (1 + number)} if number < 2 else None
-                rows.append(row | measured(observed(records)) | {"trouble": None, "prediction": predicted})
-    return {"benchmark": "compare", "fingerprint": {"cores": 2}, "plan": {}, "runs": rows}
+                seen = observed(records)
+                (window,) = seen.stages.values()
+                told = {"trouble": None, "prediction": predicted, "samples": samples(records, *window)}
+                rows.append(row | measured(seen) | told)
+    plan = {"arms": list(arms), "workloads": ["chat"], "loads": list(loads)}
+    return {"benchmark": "compare", "fingerprint": {"cores": 2}, "plan": plan, "runs": rows}
