@@ -5,6 +5,7 @@ highest rate at which the oracle (pooled KV cache, exact queues) over 8 replicas
 hot_templates and the traces at 1.5 times its value without load, since their longest prompts alone take as much.
 The others were found so, with `python -m benchmarks simulate --calibrate NAMES`; those of the five main workloads by the
 same search over an earlier model, whose tables this one reproduces at them, and kept so that loads stay comparable.
+Rough, over one seed and 2 or 4 replicas: prefix_repetition, mixed_routes, azure_conversation and tiers.
 """
 
 from collections.abc import Callable
@@ -141,32 +142,32 @@ FOR_RUNS = (
     Workload(
         "fixed_questions",
         "fresh_questions with its first 750 questions (8 replicas) again and again, as in llm-d's ladder, at one rate",
-        _32B, 10.0, (0.9,), 130, 30, partial(groups.questions, fresh=False),
+        _32B, 9.8, (0.9,), 130, 30, partial(groups.questions, fresh=False),
     ),
     Workload(
         "prefix_repetition",
         "as vllm bench serve has it: completions of one of 10 prefixes of 256 tokens and 256 new ones, 128 out",
-        _8B, 20.0, (0.9,), 120, 40, _steady(others.prefix_repetition),
+        _8B, 52, (0.9,), 120, 40, _steady(others.prefix_repetition),
     ),
     Workload(
         "mixed_routes",
         "chats and completions, of each two thirds streamed",
-        _8B, 8.0, (0.9,), 200, 80, _steady(others.mixed_routes),
+        _8B, 10, (0.9,), 200, 80, _steady(others.mixed_routes),
     ),
     Workload(
         "azure_conversation",
         "Azure's recorded conversations (2023): lengths and arrivals, 1,000 tokens in, 115 out in the median",
-        _8B, 10.0, (0.9,), 200, 80, _steady(partial(traces.excerpt, "azure_conversation.csv.gz")),
+        _8B, 13, (0.9,), 200, 80, _steady(partial(traces.excerpt, "azure_conversation.csv.gz")),
     ),
     Workload(
         "azure_code",
         "Azure's recorded code completions (2023): lengths and bursts, 1,500 tokens in, 13 out in the median",
-        _8B, 10.0, (0.9,), 200, 80, _steady(partial(traces.excerpt, "azure_code.csv.gz")),
+        _8B, 6.25, (0.9,), 200, 80, _steady(partial(traces.excerpt, "azure_code.csv.gz")),
     ),
     Workload(
         "tiers",
         "real questions, half easy (GSM8K) and half hard (MATH, level 5), labelled so",
-        _8B, 20.0, (0.9,), 120, 40, _steady(tiers.tiers),
+        _8B, 26, (0.9,), 120, 40, _steady(tiers.tiers),
     ),
 )  # fmt: skip
 """No suite of the simulator has them."""
