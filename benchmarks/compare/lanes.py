@@ -1,10 +1,11 @@
 """Lanes: several cells at once, each in a process on cores of its own with its own replicas, arm and client."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -49,44 +50,43 @@ def run_lanes(
             return False
         return True
     context = multiprocessing.get_context("spawn")
-    children = []
+    children: list[multiprocessing.process.BaseProcess] = []
     ends: list[Connection] = []
-    for lane, each in work:
-        ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_lane, args=(each, kit, lane, theirs))
-        child.start()
-        theirs.close()
-        children.append(child)
-        ends.append(ours)
-    try:
-        return _received(ends, children, write)
-    except BaseException:
-        _interrupt(children)
-        raise
+    with _interrupts() as interrupts, contextlib.ExitStack() as stack:
+        stack.callback(_interrupt, children)
+        for lane, each in work:
+            ours, theirs = context.Pipe(duplex=False)
+            child = context.Process(target=_lane, args=(each, kit, lane, theirs))
+            child.start()
+            theirs.close()
+            children.append(child)
+            ends.append(ours)
+        return _received(ends, children, write, interrupts)
 
 
 def _received(
     ends: list[Connection],
     children: Sequence[multiprocessing.process.BaseProcess],
     write: Callable[[Row], None],
+    interrupts: Connection,
 ) -> bool:
     """Rows as they come, until every lane has ended. An interruption is handed on, and what lanes still say is kept."""
     whole = True
     troubles: list[str] = []
     while ends:
-        try:
-            ready = wait(ends)
-            for end in [end for end in ends if end in ready]:
-                try:
-                    told: Row | str = end.recv()
-                except EOFError:
-                    ends.remove(end)
-                    continue
-                if isinstance(told, str):
-                    troubles.append(told)
-                else:
-                    write(told)
-        except KeyboardInterrupt:
+        ready = wait([*ends, interrupts])
+        for end in [end for end in ends if end in ready]:
+            try:
+                told: Row | str = end.recv()
+            except EOFError:
+                ends.remove(end)
+                continue
+            if isinstance(told, str):
+                troubles.append(told)
+            else:
+                write(told)
+        if interrupts in ready:
+            interrupts.recv_bytes()
             whole = False
             _interrupt(children)
         if troubles and whole:
@@ -97,6 +97,19 @@ def _received(
     if troubles:
         raise NotServingError(troubles[0])
     return whole and all(child.exitcode == 0 for child in children)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Connection]:
+    """Has something to read at SIGINT, which would else end the reading of a row half way."""
+    told, telling = multiprocessing.Pipe(duplex=False)
+    before = signal.signal(signal.SIGINT, lambda *_: telling.send_bytes(b"SIGINT"))
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)
+        told.close()
+        telling.close()
 
 
 def _interrupt(children: Sequence[multiprocessing.process.BaseProcess]) -> None:

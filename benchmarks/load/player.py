@@ -100,7 +100,7 @@ class _Player:
 
     async def ask(self, ask: Ask, record: Record, history: History | None) -> None:
         body = ask.body if history is None else history.asking(ask.body)
-        wire = self._client.wire(ask.path, body, record.conversation)
+        wire = self._client.wire(ask.path, body, record.conversation, stream=ask.stream)
         self._played.records.append(record)
         self._played.late_s.append(time.monotonic() - self.began_s - record.due_s)
         self._on_sent(record)

@@ -97,8 +97,8 @@ class StreamClient:
         self._began_s = began_s
         self._idle: Idle[StreamConnection] = Idle()
 
-    def wire(self, path: str, body: Mapping[str, Any], session: str) -> bytes:
-        return self._wire.request(path, body, session)
+    def wire(self, path: str, body: Mapping[str, Any], session: str, *, stream: bool) -> bytes:
+        return self._wire.request(path, body, session, stream=stream)
 
     async def ask(self, wire: bytes, record: Record, leaves_after_s: float | None = None) -> str:
         """Sends and fills `record`; the text of the answer."""

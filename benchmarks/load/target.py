@@ -67,9 +67,9 @@ class Wire:
             if value is not None and not (value.isascii() and value.isprintable()):
                 raise ValueError(f"{name}: expected printable ASCII, got {value!r}")
 
-    def request(self, path: str, body: Mapping[str, Any], session: str) -> bytes:
+    def request(self, path: str, body: Mapping[str, Any], session: str, *, stream: bool) -> bytes:
         target = self._target
-        content = _encode(completed(path, body, target.model))
+        content = _encode(completed(path, body, target.model, stream=stream))
         head = [
             f"POST {self.address.prefix}{path} HTTP/1.1",
             f"Host: {self.address.authority}",
@@ -85,11 +85,11 @@ class Wire:
         return "\r\n".join([*head, "", ""]).encode("ascii", "replace") + content
 
 
-def completed(path: str, body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The body with what the client adds: generating routes stream unless the body says otherwise, and tell usage."""
+def completed(path: str, body: Mapping[str, Any], model: str, *, stream: bool) -> dict[str, Any]:
+    """The body with what the client adds: whether generating routes stream, unless the body says so itself, and telling usage."""
     whole = {**body, "model": model}
     if path in _STREAMING:
-        whole.setdefault("stream", True)
+        whole.setdefault("stream", stream)
     if path in _TELLS_USAGE and whole["stream"]:
         whole["stream_options"] = {**(whole.get("stream_options") or {}), "include_usage": True}
     return whole

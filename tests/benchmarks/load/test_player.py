@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.load.player import play
 from benchmarks.load.record import Outcome
-from benchmarks.load.target import Target
+from benchmarks.load.target import Target, completed
 from benchmarks.workloads.script import CHAT_PATH, Ask, Conversation, Script
 from tests.benchmarks.load.scripted import SSE, always, never, said, serving, stream, whole
 
@@ -214,3 +214,7 @@ def test_a_cancelled_run_is_cancelled():
             return playing.cancelled()
 
     assert asyncio.run(main())
+
+
+def test_an_ask_that_does_not_stream_says_so():
+    assert completed(CHAT_PATH, {}, "m", stream=False) == {"model": "m", "stream": False}

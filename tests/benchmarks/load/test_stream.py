@@ -36,7 +36,7 @@ async def asked(server, body=BODY, path=CHAT, base="", leaves_after_s=None, time
     try:
         records = [fresh() for _ in range(times)]
         for record in records:
-            text = await client.ask(client.wire(path, body, "c"), record, leaves_after_s)
+            text = await client.ask(client.wire(path, body, "c", stream=True), record, leaves_after_s)
         return records[-1] if times == 1 else records, text
     finally:
         client.close()
@@ -80,7 +80,7 @@ def test_time_runs_to_the_first_content_and_not_to_the_role():
             client = StreamClient(Target(f"http://127.0.0.1:{server.port}", "m"), time.monotonic())
             record = fresh()
             async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-                asking = group.create_task(client.ask(client.wire(CHAT, BODY, "c"), record))
+                asking = group.create_task(client.ask(client.wire(CHAT, BODY, "c", stream=True), record))
                 while record.headers_s is None:
                     await asyncio.sleep(0)
                 assert not record.token_s
@@ -153,7 +153,7 @@ def test_a_client_that_leaves_takes_its_connection_along():
         async with serving(answer) as server, asyncio.timeout(30):
             client = StreamClient(Target(f"http://127.0.0.1:{server.port}", "m"), time.monotonic())
             record = fresh()
-            text = await client.ask(client.wire(CHAT, BODY, "c"), record, leaves_after_s=0.2)
+            text = await client.ask(client.wire(CHAT, BODY, "c", stream=True), record, leaves_after_s=0.2)
             await gone.wait()
             client.close()
         return record, text
@@ -181,14 +181,14 @@ def test_nobody_listening():
     assert record.error.startswith("cannot connect")
 
 
-def test_answers_that_are_not_streamed_hold_their_end():
+def test_answers_that_are_not_streamed_have_no_first_token():
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     record, _, server = ask(
         always(whole({"data": [], "usage": usage})), path="/v1/embeddings", body={"input": "x"}
     )
 
     assert record.outcome is Outcome.ANSWERED
-    assert list(record.token_s) == [record.ended_s]
+    assert (list(record.token_s), record.ttft_s, record.tpot_s) == ([], None, None)
     assert record.prompt_tokens == 3
     assert server.asked[0].body == {"input": "x", "model": "m"}
 
@@ -280,4 +280,4 @@ def test_headers_cannot_be_broken(option):
     ],
 )  # fmt: skip
 def test_what_the_client_adds(path, body, added):
-    assert completed(path, body, "m") == {**body, "model": "m", **added}
+    assert completed(path, body, "m", stream=True) == {**body, "model": "m", **added}
