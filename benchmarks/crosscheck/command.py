@@ -110,7 +110,9 @@ def _run(
         def advance(what: str) -> None:
             progress.update(bar, advance=1, description=what, refresh=True)
 
-        rows = rounds(found, load, address, repeats, Path(folder), advance)
+        measured = rounds(found, load, address, repeats, Path(folder), advance)
+    if ours.NAME in measured.failures:
+        raise NotServingError(measured.failures[ours.NAME])
     return {
         "benchmark": NAME,
         "fingerprint": fingerprint(),
@@ -123,8 +125,8 @@ def _run(
             "repeats": repeats,
         },
         "versions": {generator.name: generator.version for generator in found},
-        "missing": missing,
-        "rounds": rows,
+        "missing": missing | measured.failures,
+        "rounds": measured.rows,
     }
 
 

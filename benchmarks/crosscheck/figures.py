@@ -50,9 +50,11 @@ def difference(theirs_ms: Sequence[float], ours_ms: Sequence[float]) -> Differen
 
 
 def row(report: Report, due_s: Sequence[float]) -> dict[str, Any]:
-    """What a result file keeps of one run."""
-    late_ms = [1000 * late for late in lateness_s(due_s, report.sent_s)]
+    """What a result file keeps of one run. How late it was can't be told where the report leaves requests out."""
+    told = len(report.sent_s) == len(due_s)
+    late_ms = [1000 * late for late in lateness_s(due_s, report.sent_s)] if told else []
     return {
+        "completed": report.completed,
         "late_p99_ms": percentile(late_ms, 99),
         "percentiles_ms": {
             name: {str(percent): ms for percent, ms in by_percent.items()}
@@ -62,7 +64,7 @@ def row(report: Report, due_s: Sequence[float]) -> dict[str, Any]:
 
 
 def tables(rounds: Mapping[str, Sequence[Mapping[str, Any]]], ours: str) -> list[Table]:
-    """A table for each latency, and how punctually requests left. `rounds` has the rows of each generator."""
+    """A table for each latency, and one of how much of the load was sent, and when. `rounds` has the rows of each generator."""
     return [*(_latency_table(rounds, ours, latency) for latency in LATENCIES), _punctuality(rounds)]
 
 
@@ -93,5 +95,8 @@ def _told(found: Difference, digits: int) -> str:
 
 
 def _punctuality(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    rows = [(name, number(max(run["late_p99_ms"] for run in runs), 1)) for name, runs in rounds.items()]
-    return Table("How late requests left, ms: the worst round", ("generator", "P99"), rows)
+    rows = []
+    for name, runs in rounds.items():
+        late_ms = [run["late_p99_ms"] for run in runs if run["late_p99_ms"] is not None]
+        rows.append((name, number(max(late_ms, default=None), 1), str(min(run["completed"] for run in runs))))
+    return Table("The worst round", ("generator", "late P99, ms", "requests reported"), rows)

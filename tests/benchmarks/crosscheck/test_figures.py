@@ -40,6 +40,13 @@ def test_a_row_says_how_late_requests_left():
     assert row(report(1), (0.0, 1.0))["late_p99_ms"] == pytest.approx(250)
 
 
+def test_lateness_is_not_told_of_a_report_that_leaves_requests_out():
+    found = row(report(1), (0.0, 1.0, 2.0))
+    assert found["late_p99_ms"] is None
+    *_, late = tables({"ours": [found] * 3}, "ours")
+    assert list(late.rows) == [("ours", None, "2")]
+
+
 def test_tables_show_each_generator_beside_ours():
     rounds = {
         "ours": [row(report(10), (0.0, 1.0))] * 3,
@@ -49,4 +56,4 @@ def test_tables_show_each_generator_beside_ours():
     assert ttft.rows[0] == ["ours", "10.0", None, "10.0", None, "10.0", None]
     assert ttft.rows[1][:3] == ["other", "12.0", "+2.0 ± 0.1 differs"]
     assert itl.rows[1] == ["other", None, None, None, None, None, None]
-    assert list(late.rows) == [("ours", "250.0"), ("other", "250.0")]
+    assert list(late.rows) == [("ours", "250.0", "2"), ("other", "250.0", "2")]

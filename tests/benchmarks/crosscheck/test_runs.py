@@ -43,10 +43,33 @@ def test_each_generator_runs_once_a_round_in_its_own_folder(tmp_path):
 
         return Generator(name, None, command, generator().read)
 
-    rows = rounds([noting("a"), noting("b")], LOAD, ADDRESS, 2, tmp_path, steps.append)
+    found = rounds([noting("a"), noting("b")], LOAD, ADDRESS, 2, tmp_path, steps.append)
+    rows, failures = found.rows, found.failures
     assert {name: len(runs) for name, runs in rows.items()} == {"a": 2, "b": 2}
+    assert not failures
     first, second = [name for name, *_ in ran[:2]], [name for name, *_ in ran[2:]]
     assert first == second[::-1]
     assert len({prompts for _, prompts, _ in ran}) == 4
     assert len({folder for *_, folder in ran}) == 4
     assert steps[0] == f"round 1: {first[0]}"
+
+
+def test_a_generator_that_fails_is_left_out_and_the_others_go_on(tmp_path):
+    asked = []
+
+    def command(*_):
+        asked.append(1)
+        return [sys.executable, "-c", "import sys; sys.exit(3)"]
+
+    failing = Generator("bad", None, command, generator().read)
+    found = rounds([generator("good"), failing], LOAD, ADDRESS, 3, tmp_path, lambda _: None)
+    assert {name: len(runs) for name, runs in found.rows.items()} == {"good": 3}
+    assert found.failures["bad"].startswith("bad: exit status 3")
+    assert len(asked) == 1
+
+
+def test_one_request_in_fifty_may_be_missing_from_a_report(tmp_path):
+    load = drawn(requests=50, rate=1000.0, prompt_words=4, output_tokens=8, seed=3)
+    assert run(generator(completed=49), load, ADDRESS, tmp_path / "one").completed == 49
+    with pytest.raises(NotServingError, match="48 of 50"):
+        run(generator(completed=48), load, ADDRESS, tmp_path / "two")
