@@ -206,7 +206,7 @@ def test_the_plain_proxy_passes_every_body_unharmed():
 
 def test_a_run_from_the_command_line(tmp_path):
     path = tmp_path / "result.json"
-    short = ("--duration", "0.2", "--repeats", "1", "--no-connections-test")
+    short = ("--duration", "1", "--repeats", "1", "--no-connections-test")
 
     done = run("--arms", "direct,aiohttp", "--bodies", "small", *short, "--json", str(path))
 
