@@ -103,7 +103,8 @@ def _replica(context: typer.Context) -> None:
         many = get_origin(hints[field.name]) is tuple
         kind = list[str] if many else hints[field.name]
         default: Any = field.default
-        flags[field.name] = Takes.MANY if many else Takes.ONE
+        if kind is not bool:  # a flag that takes nothing is the parser's own
+            flags[field.name] = Takes.MANY if many else Takes.ONE
         parameters.append(
             _parameter(
                 field.name,

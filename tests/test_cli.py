@@ -160,15 +160,21 @@ def test_replica_runs_with_its_options(run, monkeypatch):
     server = types.ModuleType("balancer.embedded.server")
     server.run_replica = started.append
     monkeypatch.setitem(sys.modules, "balancer.embedded.server", server)
-    words = ["--max_num_seqs", "7", "--speed=2", "--served-model-names", "a", "b", "--port", "0"]
+    words = [
+        "--max_num_seqs",
+        "7",
+        "--speed=2",
+        "--served-model-names",
+        "a",
+        "b",
+        "--dev-mode",
+        "--port",
+        "0",
+    ]
     assert run("replica", *words)[0] == 0
     [options] = started
-    assert (options.max_num_seqs, options.speed, options.served_model_names, options.port) == (
-        7,
-        2,
-        ("a", "b"),
-        0,
-    )
+    assert (options.max_num_seqs, options.speed, options.served_model_names) == (7, 2, ("a", "b"))
+    assert (options.dev_mode, options.port) == (True, 0)
 
 
 def test_a_wrong_replica_option_is_told_and_nothing_runs(run):

@@ -64,10 +64,12 @@ class Record:
 
     @property
     def tpot_s(self) -> float | None:
-        """Mean seconds a token after the first, as `vllm bench serve` counts it; None for one token and for whole answers."""
-        if not self.token_s or self.ended_s is None or not self.output_tokens or self.output_tokens < 2:
+        """Mean seconds a token from the first content to the last, as `vllm bench serve` counts it: usage and end mark come
+        later. None for one token and for whole answers.
+        """
+        if not self.token_s or not self.output_tokens or self.output_tokens < 2:
             return None
-        return (self.ended_s - self.token_s[0]) / (self.output_tokens - 1)
+        return (self.token_s[-1] - self.token_s[0]) / (self.output_tokens - 1)
 
     @property
     def itl_s(self) -> list[float]:

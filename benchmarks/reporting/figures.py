@@ -12,7 +12,7 @@ counted by outcome, and none of them is good. A figure that nothing was measured
     window_*_throughput    answers that ended in the window, warm-up's too, over its length: the steady rate, without the
                            drain after it
     ttft, e2el             to the first content, to the end
-    tpot                   (e2el - ttft) / (output tokens - 1), of streams of two tokens or more
+    tpot                   from the first content to the last, over output tokens - 1, of streams of two tokens or more
     itl                    gaps between events with content, of all requests together
     pNN                    numpy's linear interpolation, as in vLLM
     hit_rate               cached over prompt tokens, of answers whose usage tells both

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import typer
 import yaml
 
 from balancer.accounting.metrics import Metrics
@@ -16,6 +17,7 @@ from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.pins import MAX_PINS
 from balancer.core.scheduling import RoundRobin
 from balancer.forwarding.exchange import HOLD_BYTES
+from benchmarks.__main__ import app as benchmarks
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -35,6 +37,7 @@ OTHERS_FLAGS = {
     "--long-prefill-token-threshold": "of vLLM",
     "--stop-timeout": "of docker",
     "--signal": "of docker",
+    "--use-server-token-count": "of AIPerf",
 }
 DEFAULTS = {
     "`--drain-timeout-s` (300 s)": ("drain_timeout_s", 300),
@@ -82,13 +85,27 @@ def test_constants():
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", ".github/SECURITY.md", "deploy/README.md", "balancer/ARCHITECTURE.md"]
+    "path",
+    [
+        "README.md",
+        ".github/SECURITY.md",
+        "deploy/README.md",
+        "balancer/ARCHITECTURE.md",
+        "benchmarks/README.md",
+        "benchmarks/METHOD.md",
+    ],
 )
 def test_flags(path):
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / path).read_text(encoding="utf-8")))
     known = {f"--{name.replace('_', '-')}" for name in Settings.model_fields} | OTHERS_FLAGS.keys()
     known |= {flag if flag.startswith("--") else f"--{flag.replace('_', '-')}" for flag in FLAGS}
     known |= {"--help", "--port", "--rm"}
+    known |= {
+        option
+        for command in typer.main.get_command(benchmarks).commands.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     assert named <= known
 
 
