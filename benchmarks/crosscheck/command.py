@@ -68,7 +68,7 @@ def crosscheck(
                 output_tokens=output_tokens,
                 seed=seed,
             )
-            python = (vllm_python or farm.default_venv() / "bin" / "python").absolute()
+            python = (vllm_python or farm.VENV / "bin" / "python").absolute()
             result = _run(load, target, repeats, Tools(peer_dir.expanduser().absolute()), python, screen)
         else:
             result = read_json(render, NAME)
