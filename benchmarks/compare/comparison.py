@@ -107,10 +107,15 @@ def document(journal: Journal, rows: Sequence[Row]) -> Document:
 
 def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
     """Tables and verdicts, and each run that counts in none and why."""
-    measured = gathered(found["runs"])
     plan = found["plan"]
     subject = plan["arms"][0]
     places = [(workload, load) for workload in plan["workloads"] for load in plan["loads"]]
+    known = gathered(found["runs"])
+    measured = {
+        place: {arm: known[place][arm] for arm in plan["arms"] if arm in known[place]}
+        for place in places
+        if place in known
+    }
     judged = verdicts(measured, subject, places, plan["arms"])
     lost = losses(measured, subject)
     made = [
