@@ -166,7 +166,9 @@ def judge(record: Record, end: End, why: str, answer: Answer) -> tuple[Outcome, 
         return Outcome.FAILED, why
     if not answer.ended:
         return Outcome.FAILED, "no end mark"
-    if isinstance(answer, StreamedAnswer) and not record.token_s:
+    # the few tokens of a short answer may be no whole character, and then no text
+    generated = answer.usage is not None and answer.usage.output_tokens
+    if isinstance(answer, StreamedAnswer) and not record.token_s and not generated:
         return Outcome.FAILED, "no content"
     return Outcome.ANSWERED, ""
 

@@ -181,6 +181,14 @@ def test_nobody_listening():
     assert record.error.startswith("cannot connect")
 
 
+def test_tokens_that_are_no_text_are_an_answer():
+    """Two bytes of a character, and then the limit."""
+    usage = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}})
+    record, _, _ = ask(always(SSE + ROLE + usage + DONE + END))
+
+    assert (record.outcome, record.output_tokens, record.ttft_s) == (Outcome.ANSWERED, 2, None)
+
+
 def test_answers_that_are_not_streamed_have_no_first_token():
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     record, _, server = ask(
