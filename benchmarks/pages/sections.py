@@ -10,6 +10,8 @@ from benchmarks.calibration.points import Kind
 from benchmarks.chaos import figures as chaos
 from benchmarks.chaos import soak
 from benchmarks.compare.comparison import shown
+from benchmarks.crosscheck import figures as crosscheck
+from benchmarks.crosscheck import ours
 from benchmarks.decide import figures as decide
 from benchmarks.drawing import PAGE
 from benchmarks.fingerprint import one_line
@@ -202,6 +204,13 @@ def _calibrate(results: Sequence[Named]) -> list[Section]:
     return made
 
 
+def _crosscheck(results: Sequence[Named]) -> list[Section]:
+    return [
+        _section("Cross-check", name, document, crosscheck.tables(document["rounds"], ours.NAME))
+        for name, document in results
+    ]
+
+
 _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
     "compare": _compare,
     RUN: _run,
@@ -211,6 +220,7 @@ _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
     "chaos": _chaos,
     "soak": _soak,
     "calibrate": _calibrate,
+    "crosscheck": _crosscheck,
 }
 
 

@@ -90,7 +90,7 @@ class Page(HTMLParser):
 def results(folder):
     for kind, result in KINDS.items():
         write_json(folder / f"{kind}.json", {"benchmark": kind, "fingerprint": {"cores": 2}} | result)
-    return [*sorted(folder.glob("*.json")), RESULTS / "overhead.json", RESULTS / "calibration.json"]
+    return [*sorted(folder.glob("*.json")), *sorted(RESULTS.glob("*.json"))]
 
 
 def report(*arguments):
@@ -109,7 +109,17 @@ def test_every_kind_of_result_is_a_section_with_its_goals(every_kind):
     folder, screen = every_kind
     read = Page((folder / "out.html").read_text(encoding="utf-8"))
 
-    for name in ("compare", "run", "simulate", "overhead", "decide", "chaos", "soak", "calibration"):
+    for name in (
+        "compare",
+        "run",
+        "simulate",
+        "overhead",
+        "decide",
+        "chaos",
+        "soak",
+        "calibration",
+        "crosscheck",
+    ):
         assert f": {name}.json" in read.text
         assert f": {name}.json" in screen
         assert f": {name}.json" in (folder / "out.md").read_text(encoding="utf-8")
