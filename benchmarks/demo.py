@@ -29,7 +29,7 @@ from benchmarks.fleets import Fleet, embedded
 from benchmarks.peers.balancer import program as balancer
 from benchmarks.peers.peer import Place
 from benchmarks.peers.running import running
-from benchmarks.processes import Child, NotServingError, free_ports
+from benchmarks.processes import Child, NotServingError, all_cores, free_ports
 from benchmarks.replica import MODEL
 from benchmarks.reporting.counters import engine_hit_rate, engines
 
@@ -71,7 +71,7 @@ def cluster(policy: str, port: int, folder: Path) -> Iterator[Cluster]:
     """Fresh replicas, cold, and a balancer in front of them; all ended when the block is left."""
     with embedded(REPLICAS, PROFILE, folder, kv_capacity_tokens=KV_TOKENS) as fleet:
         place = Place(port, fleet.urls, folder, fleet.model)
-        with running(balancer(policy), place, frozenset(range(256))) as front:
+        with running(balancer(policy), place, all_cores()) as front:
             assert front.child is not None
             yield Cluster(front.url, fleet, [*fleet.children, front.child])
 

@@ -3,11 +3,10 @@
 import os
 import re
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.processes import Child, NotServingError
+from benchmarks.processes import Child, NotServingError, wait_until
 
 MODEL = "tiny"
 READY_WITHIN_S = 300.0
@@ -50,11 +49,11 @@ def launcher(
 
 def wait_ready(child: Child, log: Path, count: int) -> dict[int, int]:
     """The process ids of the API servers, by port, once as many are ready."""
-    deadline = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < deadline:
-        child.expect_running("before it was ready")
-        ready = {int(port): int(pid) for port, pid in _READY.findall(log.read_text(encoding="utf-8"))}
-        if len(ready) >= count:
-            return ready
-        time.sleep(0.2)
-    raise NotServingError(f"vLLM is not ready within {READY_WITHIN_S:g} s: {child.last_words()}")
+    ready: dict[int, int] = {}
+
+    def are_ready() -> bool:
+        ready.update((int(port), int(pid)) for port, pid in _READY.findall(log.read_text(encoding="utf-8")))
+        return len(ready) >= count
+
+    wait_until(child, are_ready, "was ready", READY_WITHIN_S, every_s=0.2)
+    return ready

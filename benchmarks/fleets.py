@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ import aiohttp
 from balancer.core.types import EngineSample
 from balancer.vllm_api.metrics import scan
 from benchmarks import farm, replica
-from benchmarks.processes import Child, NotServingError, free_ports, started, wait_listening
+from benchmarks.processes import Child, NotServingError, all_cores, free_ports, started, wait_listening
 
 _ANSWERS_WITHIN_S = 10.0
 _QUIET_WITHIN_S = 120.0
@@ -74,7 +73,7 @@ def embedded(
         for port in ports:
             command = [sys.executable, "-m", "benchmarks.replica", "--port", str(port), *options]
             log = folder / f"replica-{port}.log"
-            children.append(stack.enter_context(started(command, cores=cores or _all_cores(), log=log)))
+            children.append(stack.enter_context(started(command, cores=cores or all_cores(), log=log)))
         for child, port in zip(children, ports, strict=True):
             wait_listening(child, port)
         yield Fleet(_urls(ports), replica.MODEL, children)
@@ -88,7 +87,7 @@ def real_vllm(count: int, folder: Path, *, cores: frozenset[int] | None = None) 
     ports = free_ports(count)
     log = folder / "launcher.log"
     command = farm.launcher(python, model, ports, folder, _REAL_FLAGS)
-    with started(command, cores=cores or _all_cores(), log=log) as child:
+    with started(command, cores=cores or all_cores(), log=log) as child:
         farm.wait_ready(child, log, count)
         yield Fleet(_urls(ports), farm.MODEL, [child])
 
@@ -106,10 +105,6 @@ async def external(urls: Sequence[str]) -> Fleet:
 
 def _urls(ports: Sequence[int]) -> list[str]:
     return [f"http://127.0.0.1:{port}" for port in ports]
-
-
-def _all_cores() -> frozenset[int]:
-    return frozenset(os.sched_getaffinity(0))
 
 
 def _session() -> aiohttp.ClientSession:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,11 @@ class Cores:
     @property
     def shared(self) -> bool:
         return self.subject == self.others
+
+
+def all_cores() -> frozenset[int]:
+    """Those that this process may use."""
+    return frozenset(os.sched_getaffinity(0))
 
 
 def split_cores(available: frozenset[int]) -> Cores:
@@ -123,27 +128,44 @@ def started(command: Sequence[str], *, cores: frozenset[int], log: Path) -> Iter
         child.stop()
 
 
-def wait_listening(child: Child, port: int, within_s: float = 30.0) -> None:
-    """Until something accepts connections on the port, or the child ended."""
+def wait_until(
+    child: Child,
+    reached: Callable[[], bool],
+    state: str,
+    within_s: float,
+    *,
+    every_s: float = 0.1,
+) -> None:
+    """Until it is so, asked again and again, or the child ended: another process tells of neither by itself."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        child.expect_running("before it listened")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        child.expect_running(f"before it {state}")
+        if reached():
             return
-        time.sleep(0.02)
-    raise NotServingError(f"did not listen within {within_s:g} s: {child.last_words()}")
+        time.sleep(every_s)  # nothing to wait on: the port or the log of another process is looked at again
+    raise NotServingError(f"never {state} within {within_s:g} s: {child.last_words()}")
+
+
+def wait_listening(child: Child, port: int, within_s: float = 30.0) -> None:
+    """Until something accepts connections on the port, or the child ended."""
+
+    def accepts() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    wait_until(child, accepts, "listened", within_s, every_s=0.02)
 
 
 def wait_serving(child: Child, port: int, within_s: float = 180.0) -> None:
     """Until models are listed on the port: a router that listens may not know its replicas yet."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        child.expect_running("before it served")
+
+    def lists() -> bool:
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-            if _lists_models(port):
-                return
-        time.sleep(0.1)
-    raise NotServingError(f"no models listed on port {port} within {within_s:g} s: {child.last_words()}")
+            return _lists_models(port)
+        return False
+
+    wait_until(child, lists, "served", within_s)
 
 
 def _lists_models(port: int) -> bool:

@@ -1,14 +1,13 @@
 """Starts the replica that is measured, from the vLLM that scripts/real-vllm installs. Needs the source tree."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import farm
-from benchmarks.processes import free_ports, started
+from benchmarks.processes import all_cores, free_ports, started
 
 _FLAGS = (
     *("--block-size", "32"),
@@ -38,6 +37,6 @@ def serving(start: Start) -> Iterator[str]:
         limits += ["--max-num-batched-tokens", str(start.max_num_batched_tokens)]
         command = farm.launcher(python, model, [port], folder, [*_FLAGS, *limits])
         log = folder / "launcher.log"
-        with started(command, cores=frozenset(os.sched_getaffinity(0)), log=log) as child:
+        with started(command, cores=all_cores(), log=log) as child:
             farm.wait_ready(child, log, 1)
             yield f"http://127.0.0.1:{port}"

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-import os
 import re
 import signal
 import sys
@@ -22,7 +21,15 @@ from random import Random
 from benchmarks.chaos.replica import HOST, Trouble
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.peer import Place, Program, Tools
-from benchmarks.processes import Child, NotServingError, free_ports, started, wait_listening, wait_serving
+from benchmarks.processes import (
+    Child,
+    NotServingError,
+    all_cores,
+    free_ports,
+    started,
+    wait_listening,
+    wait_serving,
+)
 
 _PEERS = {"vllm-router": "vllm-router/cache_aware", "nginx": "nginx/round_robin"}
 ARMS = ("balancer", *_PEERS)
@@ -108,9 +115,7 @@ class EmbeddedReplica(Replica):
         ports = ["--port", str(self.port), "--control-port", str(self._control_port)]
         command = [sys.executable, "-m", "benchmarks.chaos.replica", *ports, *self._options]
         log = self._folder / f"replica-{self.port}-{self._starts}.log"
-        self._child = self._stack.enter_context(
-            started(command, cores=frozenset(os.sched_getaffinity(0)), log=log)
-        )
+        self._child = self._stack.enter_context(started(command, cores=all_cores(), log=log))
         wait_listening(self._child, self._control_port)
 
 
@@ -145,9 +150,7 @@ class Front:
 
     def start(self, command: Sequence[str], wait_for: int) -> Child:
         self.starts += 1
-        child = self.stack.enter_context(
-            started(command, cores=frozenset(os.sched_getaffinity(0)), log=self.log)
-        )
+        child = self.stack.enter_context(started(command, cores=all_cores(), log=self.log))
         wait_listening(child, wait_for)
         return child
 

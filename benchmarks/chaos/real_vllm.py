@@ -22,7 +22,7 @@ from benchmarks.chaos.lab import Replica
 from benchmarks.chaos.replica import HOST, Trouble
 from benchmarks.chaos.traffic import CHAT, COMPLETIONS, Ask
 from benchmarks.chaos.verdict import Truth
-from benchmarks.processes import Child, NotServingError, started
+from benchmarks.processes import Child, NotServingError, all_cores, started
 
 FLAGS = ("--resume", "exact")
 
@@ -78,7 +78,7 @@ class VllmReplica(Replica):
         self._starts += 1
         log = self._folder / f"vllm-{self.port}-{self._starts}.log"
         command = farm.launcher(python(), self._model, [self.port], self._folder, _VLLM_FLAGS)
-        cores = frozenset(os.sched_getaffinity(0))
+        cores = all_cores()
         self._child = self._stack.enter_context(started(command, cores=cores, log=log))
         self._server = farm.wait_ready(self._child, log, 1)[self.port]
 

@@ -1,6 +1,5 @@
 """The command `compare`: options in, a comparison or the rest of one, tables out. No measuring lives here."""
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ from benchmarks.pages.sections import sections
 from benchmarks.peers.catalogue import chosen
 from benchmarks.peers.environment import DEFAULT_PEER_DIR
 from benchmarks.peers.peer import Tools
-from benchmarks.processes import NotServingError
+from benchmarks.processes import NotServingError, all_cores
 from benchmarks.report import console, goals_table, write_json, write_text
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.simulator.calibrate import LIMIT_S
@@ -104,7 +103,7 @@ def compare(
             journal, whole = compared(
                 plan,
                 bench,
-                lanes_on(frozenset(os.sched_getaffinity(0)), lanes, Path(folder)),
+                lanes_on(all_cores(), lanes, Path(folder)),
                 how=knee,
                 level=Level(
                     LIMIT_S if service is None or service.ttft_ms is None else service.ttft_ms / 1000

@@ -4,6 +4,7 @@ Streams of vLLM's four generating routes are told apart by their events; anythin
 """
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ class _Event(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-class Answer:
+class Answer(ABC):
     """`texts` are what goes into a conversation's history, of the first choice. `ended` is whether the end mark came."""
 
     __slots__ = ("_usage", "ended", "error", "error_status", "texts")
@@ -70,13 +71,13 @@ class Answer:
         self.error_status: int | None = None
         self._usage: dict[str, Any] = {}
 
+    @abstractmethod
     def feed(self, data: bytes) -> int:
         """The next part of the body; how many events with content it completed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """The body is complete."""
-        raise NotImplementedError
 
     @property
     def text(self) -> str:

@@ -1,6 +1,7 @@
 """What all clients of one HTTP/1.1 connection share: one request at a time, kept alive, answers parsed as bytes come."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from enum import StrEnum
 from typing import Generic, TypeVar, cast
 
@@ -16,7 +17,7 @@ class End(StrEnum):
     LEFT = "left"  # the client went away, as it had meant to
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, ABC):
     """The names of callbacks are httptools' own. A subclass adds those it needs, and `on_end`."""
 
     def __init__(self) -> None:
@@ -44,8 +45,8 @@ class Connection(asyncio.Protocol):
         ended.set_result(None)
         return True
 
-    def on_end(self, end: End, why: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def on_end(self, end: End, why: str) -> None: ...
 
     def close(self) -> None:
         self.usable = False

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from benchmarks.processes import (
     Child,
     Cores,
     NotServingError,
+    all_cores,
     free_ports,
     split_cores,
     started,
@@ -72,7 +72,7 @@ class Bench:
 
     def __init__(self, plan: Plan, tools: Tools, folder: Path, advance: Callable[[str], None]) -> None:
         self.plan = plan
-        self.cores: Cores = split_cores(frozenset(os.sched_getaffinity(0)))
+        self.cores: Cores = split_cores(all_cores())
         self.measured = Measured()
         self._folder = folder
         self._advance = advance

@@ -1,6 +1,5 @@
 """The command `overhead`: options in, a run or a kept result, tables out. No measuring lives here."""
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,7 @@ from benchmarks.overhead.measure import measure
 from benchmarks.overhead.rows import as_rows
 from benchmarks.peers.environment import DEFAULT_PEER_DIR
 from benchmarks.peers.peer import Tools
-from benchmarks.processes import split_cores
+from benchmarks.processes import all_cores, split_cores
 from benchmarks.report import between_markers, console, goals_table, read_json, write_json
 
 NAME = "overhead"
@@ -79,7 +78,7 @@ def overhead(
 
 
 def _run(plan: Plan, tools: Tools, screen: Console) -> dict[str, Any]:
-    if split_cores(frozenset(os.sched_getaffinity(0))).shared:
+    if split_cores(all_cores()).shared:
         screen.print("One core only: load and subject share it, latency and rates say little.")
     facts = fingerprint()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

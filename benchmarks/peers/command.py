@@ -1,7 +1,6 @@
 """The command `peers`: who can be compared here, installed and checked on demand. No measuring lives here."""
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.peers.check import QUESTIONS, HarmedError, check
 from benchmarks.peers.environment import DEFAULT_PEER_DIR
 from benchmarks.peers.peer import Peer, Place, Program, Tools, UnavailableError
 from benchmarks.peers.running import running
-from benchmarks.processes import NotServingError, free_ports
+from benchmarks.processes import NotServingError, all_cores, free_ports
 from benchmarks.report import Table, console
 
 _REPLICAS = 3
@@ -80,7 +79,7 @@ def _harms(programs: Mapping[Peer, Program | None]) -> dict[Peer, str]:
 def _prove(peer: Peer, program: Program | None, fleet: Fleet, folder: Path) -> None:
     (port,) = free_ports(1)
     place = Place(port, fleet.urls, folder, fleet.model)
-    with running(program, place, frozenset(os.sched_getaffinity(0))) as served:
+    with running(program, place, all_cores()) as served:
         asyncio.run(check(peer, served.url, fleet.urls[0], fleet.model))
 
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         listener = socket.create_server(("127.0.0.1", int(port)), backlog=4096)
         os.set_inheritable(listener.fileno(), True)
         again = (sys.executable, "-m", "benchmarks.peers.enclosed", *arguments, str(listener.fileno()))
-        os.execvp(_UNSHARE[0], (*_UNSHARE, *again))  # noqa: S606 - no shell is wanted
+        os.execvp(_UNSHARE[0], (*_UNSHARE, *again))  # noqa: S606 - a fixed program, without a shell
     _raise_loopback()
     listener = socket.socket(fileno=int(inside[0]))
     commands = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]

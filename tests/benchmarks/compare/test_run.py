@@ -92,7 +92,7 @@ def test_the_knee_is_found_by_runs_of_the_arm_each_with_its_own_script(tmp_path)
 def test_lanes_measure_every_cell_on_cores_of_their_own(tmp_path, lanes):
     cores = os.sched_getaffinity(0)
     if len(cores) < lanes:
-        pytest.skip(f"{lanes} cores")
+        pytest.skip(f"{lanes} cores are needed: lanes share none")
     rows = []
     places = [lane(tmp_path / str(number)) for number in range(lanes)]
     assert run_lanes(cells(lanes=lanes), FakeKit(), places, rows.append)

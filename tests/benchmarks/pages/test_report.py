@@ -2,7 +2,6 @@
 
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import example, given
@@ -17,6 +16,7 @@ from benchmarks.pages.section import Section
 from benchmarks.pages.sections import sections
 from benchmarks.report import Table, read_result, write_json
 from tests.benchmarks.reporting.records import comparison, document, plausible
+from tests.benchmarks.xml_of import xml_of
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 SIMULATED = (
@@ -142,7 +142,7 @@ def test_the_page_needs_no_network_and_no_scripts(every_kind):
 def test_plots_are_well_formed_and_their_lines_differ_without_colour(every_kind):
     folder, _ = every_kind
     found = sections([(path.name, read_result(path)) for path in sorted(folder.glob("*.json"))])
-    pictures = [ET.fromstring(picture) for section in found for picture in section.pictures]  # noqa: S314 (our own)
+    pictures = [xml_of(picture) for section in found for picture in section.pictures]
 
     assert len(pictures) >= 10
     for picture in pictures:

@@ -55,7 +55,7 @@ def own_network():
     try:
         require()
     except UnavailableError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # what only root may have, or a kernel without it
 
 
 def program(port, folder):

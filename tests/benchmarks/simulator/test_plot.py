@@ -10,6 +10,7 @@ from benchmarks.__main__ import app
 from benchmarks.report import write_json
 from benchmarks.simulator.comparison import Averages
 from benchmarks.simulator.plot import svg
+from tests.benchmarks.xml_of import xml_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 P90S = {
@@ -28,7 +29,7 @@ ROWS = [
 
 
 def groups(text: str) -> list[ET.Element]:
-    return ET.fromstring(text).findall(f"{SVG}g")  # noqa: S314 (our own)
+    return xml_of(text).findall(f"{SVG}g")
 
 
 def panels(text: str) -> list[ET.Element]:
