@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.journal import NAME, Journal, Row
-from benchmarks.compare.judge import losses, losses_table, verdicts
+from benchmarks.compare.judge import Measured, losses, losses_table, verdicts
 from benchmarks.compare.kit import Kit, Lane
 from benchmarks.compare.knee import Knee, Level
 from benchmarks.compare.lanes import run_lanes
 from benchmarks.compare.plan import Cell, Plan, dealt, estimate_s, remaining
 from benchmarks.compare.prediction import predicted
 from benchmarks.compare.run import find_knee
-from benchmarks.compare.samples import gathered
+from benchmarks.compare.samples import Place, gathered
 from benchmarks.compare.tables import tables
 from benchmarks.goals import Verdict
 from benchmarks.report import Table
@@ -105,17 +105,22 @@ def document(journal: Journal, rows: Sequence[Row]) -> Document:
     return {"benchmark": NAME, **kept, "runs": list(rows)}
 
 
+def measured_of(found: Document) -> Measured:
+    """What counts, in the order of the plan."""
+    plan, known = found["plan"], gathered(found["runs"])
+    return {
+        place: {arm: known[place][arm] for arm in plan["arms"] if arm in known[place]}
+        for place in _places(plan)
+        if place in known
+    }
+
+
 def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
     """Tables and verdicts, and each run that counts in none and why."""
     plan = found["plan"]
     subject = plan["arms"][0]
-    places = [(workload, load) for workload in plan["workloads"] for load in plan["loads"]]
-    known = gathered(found["runs"])
-    measured = {
-        place: {arm: known[place][arm] for arm in plan["arms"] if arm in known[place]}
-        for place in places
-        if place in known
-    }
+    places = _places(plan)
+    measured = measured_of(found)
     judged = verdicts(measured, subject, places, plan["arms"])
     lost = losses(measured, subject)
     made = [
@@ -124,6 +129,10 @@ def shown(found: Document) -> tuple[list[Table], list[Verdict], list[str]]:
     ]
     return made, judged, [f"{_name(row)}: {why}"
                           for row in found["runs"] if (why := row["trouble"] or row.get("invalid"))]  # fmt: skip
+
+
+def _places(plan: Mapping[str, Any]) -> list[Place]:
+    return [(workload, load) for workload in plan["workloads"] for load in plan["loads"]]
 
 
 def _cell(row: Row) -> Cell:

@@ -115,11 +115,16 @@ class Interval:
     high: float | None = None
 
 
+def value_of(runs: Sequence[Series], statistic: Statistic) -> float | None:
+    """None: nothing was measured."""
+    return statistic.value(runs) if _count(runs) else None
+
+
 def interval(runs: Sequence[Series], statistic: Statistic) -> Interval | None:
     """None: nothing was measured."""
-    if not _count(runs):
+    value = value_of(runs, statistic)
+    if value is None:
         return None
-    value = statistic.value(runs)
     if _count(runs) < LEAST:
         return Interval(value)
     low, high = _middle(statistic.drawn(runs, _counts(len(runs), _length(runs, statistic))))

@@ -1,11 +1,11 @@
 """A comparison as tables: every arm of a cell with its noise, beside the subject, and beside what the simulator said. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmarks.compare.judge import Measured
 from benchmarks.compare.prediction import error
 from benchmarks.compare.samples import E2E, FIGURES, TOKENS, TTFT, Arm, paired
-from benchmarks.compare.statistics import Interval, interval, ratio, told
+from benchmarks.compare.statistics import Interval, interval, ratio, told, value_of
 from benchmarks.report import Table, number
 from benchmarks.reporting.tables import percent
 from benchmarks.stats import median
@@ -35,6 +35,31 @@ def tables(measured: Measured, subject: str) -> list[Table]:
         ]
         found.append(Table(f"{workload} at load {load:g}, beside {subject}", ("arm", *_COLUMNS), rows))
     return found
+
+
+def overviews(measured: Measured, arms: Sequence[str]) -> list[Table]:
+    """TTFT P90 by load at a glance. In brackets: times the lowest of the other arms, so below 1 where the arm has the lowest."""
+    found = []
+    for workload in dict.fromkeys(name for name, _ in measured):
+        cells = {load: cell for (name, load), cell in measured.items() if name == workload}
+        values = {load: {arm: ttft_p90_ms(cell.get(arm)) for arm in arms} for load, cell in cells.items()}
+        rows = [(arm, *(_beside_lowest(arm, cell) for cell in values.values())) for arm in arms]
+        title = f"{workload}: TTFT P90 in ms by load (times the lowest of the others)"
+        found.append(Table(title, ("arm", *(f"{load:g}" for load in cells)), rows))
+    return found
+
+
+def ttft_p90_ms(arm: Arm | None) -> float | None:
+    """Over all repeats together."""
+    return None if arm is None else value_of(list(arm.series[TTFT].values()), FIGURES[TTFT])
+
+
+def _beside_lowest(arm: str, values: Mapping[str, float | None]) -> str | None:
+    value = values[arm]
+    lowest = min((each for other, each in values.items() if other != arm and each), default=None)
+    if value is None:
+        return None
+    return f"{value:,.0f}" if lowest is None else f"{value:,.0f} ({value / lowest:.2f})"
 
 
 def _figures(arm: Arm, subject: Arm | None) -> list[str | None]:

@@ -9,7 +9,8 @@ from benchmarks.calibration.modelled import Costs
 from benchmarks.calibration.points import Kind
 from benchmarks.chaos import figures as chaos
 from benchmarks.chaos import soak
-from benchmarks.compare.comparison import shown
+from benchmarks.compare.comparison import measured_of, shown
+from benchmarks.compare.tables import overviews, ttft_p90_ms
 from benchmarks.crosscheck import figures as crosscheck
 from benchmarks.crosscheck import ours
 from benchmarks.decide import figures as decide
@@ -20,7 +21,6 @@ from benchmarks.overhead import figures as overhead
 from benchmarks.pages import plots
 from benchmarks.pages.section import Section
 from benchmarks.report import Table, goals_table, number
-from benchmarks.reporting import comparison
 from benchmarks.reporting import tables as runs
 from benchmarks.reporting.documents import RUN, refuse_to_compare
 from benchmarks.simulator import comparison as simulator
@@ -58,29 +58,29 @@ def sections(results: Sequence[Named]) -> list[Section]:
 def _compare(results: Sequence[Named]) -> list[Section]:
     made = []
     for name, document in results:
-        cells = comparison.Cells(document)
+        measured, arms = measured_of(document), document["plan"]["arms"]
         pictures = [
             plots.over_load(
                 {
                     arm: [
-                        (cell[1], cells.figure(cell, arm, comparison.TTFT_P90))
-                        for cell in cells
-                        if cell[0] == workload
+                        (load, ttft_p90_ms(cell.get(arm)))
+                        for (each, load), cell in measured.items()
+                        if each == workload
                     ]
-                    for arm in cells.arms
+                    for arm in arms
                 },
                 title=workload,
                 note="TTFT P90 in ms over load",
             )
-            for workload in cells.workloads
+            for workload in dict.fromkeys(workload for workload, _ in measured)
         ]
-        for cell in cells:
-            curves = {arm: rows[0]["ttft_curve_ms"] for arm in cells.arms if (rows := cells.rows(cell, arm))}
+        for (workload, load), cell in measured.items():
+            curves = {arm: next(iter(found.rows.values()))["ttft_curve_ms"] for arm, found in cell.items()}
             known = {arm: curve for arm, curve in curves.items() if curve}
             if known:
-                pictures.append(plots.distribution(known, title=f"{cell[0]} at {cell[1]:g}"))
+                pictures.append(plots.distribution(known, title=f"{workload} at {load:g}"))
         tables, judged, trouble = shown(document)
-        tables = [*comparison.overviews(cells), *tables, goals_table(judged)]
+        tables = [*overviews(measured, arms), *tables, goals_table(judged)]
         notes = [f"left out: {line}" for line in trouble]
         made.append(_section("Comparison", name, document, tables, pictures, notes))
     return made
