@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Fleet:
     async def samples(self) -> dict[str, EngineSample]:
         """What the metrics page of each says. Raises: NotServingError."""
         async with _session() as session:
-            pages = await asyncio.gather(*(_page(session, url) for url in self.urls))
+            pages = await asyncio.gather(*(_page(session, f"{url}/metrics") for url in self.urls))
         return {url: scan(page, 0.0) for url, page in zip(self.urls, pages, strict=True)}
 
     async def reset(self, quiet_within_s: float = _QUIET_WITHIN_S) -> None:
@@ -95,12 +95,24 @@ def real_vllm(count: int, folder: Path, *, cores: frozenset[int] | None = None) 
 async def external(urls: Sequence[str]) -> Fleet:
     """Replicas that run already; the first one names the model."""
     own = [url.rstrip("/") for url in urls]
+    return Fleet(own, await first_model(own[0]))
+
+
+async def first_model(url: str, api_key: str | None = None) -> str:
+    """The first model that a server lists. Raises: NotServingError, where it lists none."""
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     async with _session() as session:
-        status, listed = await _ask(session, "GET", f"{own[0]}/v1/models")
+        status, listed = await _ask(session, "GET", f"{url}/v1/models", headers)
     models: list[dict[str, Any]] = listed.get("data") or [] if isinstance(listed, dict) else []
     if status != 200 or not models:
-        raise NotServingError(f"{own[0]}/v1/models: expected a model, got status {status}")
-    return Fleet(own, str(models[0].get("id")))
+        raise NotServingError(f"{url}/v1/models: expected a model, got status {status}")
+    return str(models[0].get("id"))
+
+
+async def metrics_page(url: str) -> bytes:
+    """Raises: NotServingError, where there is none."""
+    async with _session() as session:
+        return await _page(session, url)
 
 
 def _urls(ports: Sequence[int]) -> list[str]:
@@ -113,11 +125,11 @@ def _session() -> aiohttp.ClientSession:
 
 async def _page(session: aiohttp.ClientSession, url: str) -> bytes:
     try:
-        async with session.get(f"{url}/metrics") as answer:
+        async with session.get(url) as answer:
             answer.raise_for_status()
             return await answer.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotServingError(f"{url}/metrics: expected a page, got {error or 'nothing'}") from error
+        raise NotServingError(f"{url}: expected a page, got {error or 'nothing'}") from error
 
 
 async def _reset(session: aiohttp.ClientSession, url: str) -> None:
@@ -129,12 +141,16 @@ async def _reset(session: aiohttp.ClientSession, url: str) -> None:
         )
 
 
-async def _ask(session: aiohttp.ClientSession, method: str, url: str) -> tuple[int, Any]:
+async def _ask(
+    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, Any]:
     """Status and JSON body, None where it is not JSON."""
     try:
-        async with session.request(method, url) as answer:
+        async with session.request(method, url, headers=headers) as answer:
             with contextlib.suppress(ValueError, aiohttp.ContentTypeError):
                 return answer.status, await answer.json()
             return answer.status, None
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotServingError(f"{url}: expected an answer, got {error or 'nothing'}") from error
+        raise NotServingError(
+            f"{url}: expected an answer, but it can't be reached: {error or 'no answer in time'}"
+        ) from error

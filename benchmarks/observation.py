@@ -3,18 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import aiohttp
-
 from balancer.core.types import EngineSample
 from benchmarks import cpu
-from benchmarks.fleets import Fleet
+from benchmarks.fleets import Fleet, metrics_page
 from benchmarks.load.lateness import lagged
 from benchmarks.load.player import Played
-from benchmarks.processes import NotServingError
 from benchmarks.reporting.counters import engines, prediction
 from benchmarks.reporting.documents import Observed
-
-_ANSWERS_WITHIN_S = 10.0
 
 
 @dataclass(slots=True)
@@ -55,14 +50,5 @@ class Observer:
 
     async def _read(self) -> tuple[Mapping[str, EngineSample], str]:
         samples = {} if self.fleet is None else await self.fleet.samples()
-        return samples, "" if self.metrics_url is None else await _text(self.metrics_url)
-
-
-async def _text(url: str) -> str:
-    timeout = aiohttp.ClientTimeout(total=_ANSWERS_WITHIN_S)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
-            answer.raise_for_status()
-            return await answer.text()
-    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
-        raise NotServingError(f"{url}: expected a page, got {error or 'nothing'}") from error
+        page = b"" if self.metrics_url is None else await metrics_page(self.metrics_url)
+        return samples, page.decode(errors="replace")

@@ -114,3 +114,8 @@ def between_markers(text: str, name: str, inner: str) -> str:
     if not (found_begin and found_end):
         raise ValueError(f"expected the markers {begin} and {end}")
     return f"{head}{begin}\n{inner}\n{end}{tail}"
+
+
+def rewrite_between_markers(path: Path, name: str, inner: str) -> None:
+    """The same of a file."""
+    write_text(path, between_markers(path.read_text(encoding="utf-8"), name, inner))

@@ -23,7 +23,7 @@ from benchmarks.farm import VENV
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
 from benchmarks.processes import NotServingError
-from benchmarks.report import between_markers, console, goals_table, read_json, write_json
+from benchmarks.report import console, goals_table, read_json, rewrite_between_markers, write_json
 
 NAME = "calibrate"
 _README = Path(__file__).resolve().parents[1] / "simulator" / "README.md"
@@ -85,9 +85,7 @@ def calibrate(
     screen.print(facts, markup=False)
     if update_readme:
         inner = "\n\n".join([*(table.markdown() for table in (*shown, goals_table(found))), facts])
-        _README.write_text(
-            between_markers(_README.read_text(encoding="utf-8"), NAME, inner), encoding="utf-8"
-        )
+        rewrite_between_markers(_README, NAME, inner)
     if check and any(verdict.status is not Status.MET for verdict in found):
         raise typer.Exit(1)
 

@@ -19,7 +19,7 @@ from benchmarks.chaos.run import Observed, Plan, observe
 from benchmarks.chaos.traffic import Traffic
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
-from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.peers.environment import DEFAULT_PEER_DIR, PeerDir
 from benchmarks.peers.peer import Program, Tools, UnavailableError
 from benchmarks.processes import NotServingError, free_ports, raise_open_files
 from benchmarks.report import console, goals_table, write_json
@@ -64,9 +64,7 @@ def chaos(
     vllm_router: Annotated[
         Path | None, typer.Option(envvar="BENCH_VLLM_ROUTER", help="A vllm-router that is installed already.")
     ] = None,
-    peer_dir: Annotated[
-        Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
-    ] = DEFAULT_PEER_DIR,
+    peer_dir: PeerDir = DEFAULT_PEER_DIR,
 ) -> None:
     """What clients see while replicas and balancer are killed, frozen, restarted and made to lie."""
     screen = console(170)

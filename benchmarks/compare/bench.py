@@ -43,11 +43,9 @@ class Draw:
     warm_up_s: float | None
 
     def __call__(self) -> Traffic:
-        workload = WORKLOADS[self.workload]
-        settle_s = self.warm_up_s
-        if settle_s is None and self.duration_s is not None:
-            settle_s = workload.settle_s * self.duration_s / workload.duration_s
-        return workload.at(self.rate, self.replicas, self.seed, duration_s=self.duration_s, settle_s=settle_s)
+        return WORKLOADS[self.workload].at(
+            self.rate, self.replicas, self.seed, duration_s=self.duration_s, settle_s=self.warm_up_s
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from benchmarks.pages.command import TITLE
 from benchmarks.pages.html import page
 from benchmarks.pages.sections import sections
 from benchmarks.peers.catalogue import chosen
-from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.peers.environment import DEFAULT_PEER_DIR, PeerDir
 from benchmarks.peers.peer import Tools
 from benchmarks.processes import NotServingError, all_cores
 from benchmarks.report import console, goals_table, write_json, write_text
@@ -67,9 +67,7 @@ def compare(
         Path | None, typer.Option(help="Go on with this journal; all else must be as it was.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the result as a page too.")] = None,
-    peer_dir: Annotated[
-        Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
-    ] = DEFAULT_PEER_DIR,
+    peer_dir: PeerDir = DEFAULT_PEER_DIR,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 where a goal is not met.")] = False,
 ) -> None:
     """Our balancer and its peers before the same replicas, under the same load, judged beyond noise."""

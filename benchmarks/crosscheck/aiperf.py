@@ -7,13 +7,13 @@ from pathlib import Path
 
 from benchmarks.crosscheck.generator import (
     PERCENTILES,
-    Address,
     Generator,
     Report,
     write_lines,
     write_tokenizer,
 )
 from benchmarks.crosscheck.load import Load
+from benchmarks.load.target import Target
 from benchmarks.peers.environment import installed
 from benchmarks.peers.peer import Tools
 from benchmarks.peers.pins import Pin
@@ -31,12 +31,12 @@ _FIELDS = {
 def find(tools: Tools) -> Generator:
     program = installed(tools, PIN) / "aiperf"
 
-    def command(load: Load, address: Address, folder: Path) -> list[str]:
-        timed = zip(load.due_s, load.bodies(address.model), strict=True)
+    def command(load: Load, target: Target, folder: Path) -> list[str]:
+        timed = zip(load.due_s, load.bodies(target.model), strict=True)
         data = write_lines(
             folder / "trace.jsonl", [{"timestamp": 1000 * due_s, "payload": body} for due_s, body in timed]
         )
-        where = ["--url", address.url, "--model", address.model, "--endpoint-type", "chat", "--streaming"]
+        where = ["--url", target.url, "--model", target.model, "--endpoint-type", "chat", "--streaming"]
         what = ["--input-file", str(data), "--custom-dataset-type", "mooncake_trace", "--fixed-schedule"]
         count = ["--tokenizer", str(write_tokenizer(folder)), "--use-server-token-count"]
         one = ["--workers-max", "1", "--record-processors", "1"]

@@ -14,14 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import farm, fleets
 from benchmarks.crosscheck import aiperf, guidellm, ours, vllm_bench
 from benchmarks.crosscheck.figures import LEAST_ROUNDS, MOST_ROUNDS, tables
-from benchmarks.crosscheck.generator import Address, Generator
+from benchmarks.crosscheck.generator import Generator
 from benchmarks.crosscheck.load import Load, drawn
 from benchmarks.crosscheck.runs import rounds
 from benchmarks.fingerprint import fingerprint, one_line
-from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.load.target import Target
+from benchmarks.peers.environment import DEFAULT_PEER_DIR, PeerDir
 from benchmarks.peers.peer import Tools, UnavailableError
 from benchmarks.processes import NotServingError
-from benchmarks.report import between_markers, console, read_json, write_json
+from benchmarks.report import console, read_json, rewrite_between_markers, write_json
 
 NAME = "crosscheck"
 _README = Path(__file__).resolve().parent.parent / "README.md"
@@ -48,9 +49,7 @@ def crosscheck(
             envvar="BENCH_VLLM_PYTHON", help="An interpreter with vllm[bench]; else scripts/real-vllm's."
         ),
     ] = None,
-    peer_dir: Annotated[
-        Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where the others are installed.")
-    ] = DEFAULT_PEER_DIR,
+    peer_dir: PeerDir = DEFAULT_PEER_DIR,
     json: Annotated[Path | None, typer.Option(help="Write the result here.")] = None,
     render: Annotated[Path | None, typer.Option(help="Show this result file and measure nothing.")] = None,
     update_readme: Annotated[
@@ -83,8 +82,7 @@ def crosscheck(
         table.print(screen)
     screen.print(_footnote(result), markup=False)
     if update_readme:
-        text = between_markers(_README.read_text(encoding="utf-8"), NAME, _markdown(result))
-        _README.write_text(text, encoding="utf-8")
+        rewrite_between_markers(_README, NAME, _markdown(result))
 
 
 def _run(
@@ -102,7 +100,7 @@ def _run(
     # Drawn only between runs: a bar that moves by itself would take time from the load.
     with (
         tempfile.TemporaryDirectory(prefix="bench-crosscheck-") as folder,
-        _target(target, Path(folder)) as address,
+        _target(target, Path(folder)) as served,
         Progress(*columns, console=screen, auto_refresh=False, transient=True) as progress,
     ):
         bar = progress.add_task("starting", total=repeats * len(found))
@@ -110,7 +108,7 @@ def _run(
         def advance(what: str) -> None:
             progress.update(bar, advance=1, description=what, refresh=True)
 
-        measured = rounds(found, load, address, repeats, Path(folder), advance)
+        measured = rounds(found, load, served, repeats, Path(folder), advance)
     if ours.NAME in measured.failures:
         raise NotServingError(measured.failures[ours.NAME])
     return {
@@ -142,13 +140,13 @@ def _found(finds: dict[str, Callable[[], Generator]]) -> tuple[list[Generator], 
 
 
 @contextlib.contextmanager
-def _target(url: str | None, folder: Path) -> Iterator[Address]:
+def _target(url: str | None, folder: Path) -> Iterator[Target]:
     if url is None:
         with fleets.embedded(1, _PROFILE, folder) as fleet:
-            yield Address(fleet.urls[0], fleet.model)
+            yield Target(fleet.urls[0], fleet.model)
     else:
         fleet = asyncio.run(fleets.external([url]))
-        yield Address(fleet.urls[0], fleet.model)
+        yield Target(fleet.urls[0], fleet.model)
 
 
 def _footnote(result: dict[str, Any]) -> str:

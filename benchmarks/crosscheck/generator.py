@@ -1,4 +1,4 @@
-"""What a load generator is here: a program that sends a load to an address, and a report that it leaves in a folder."""
+"""What a load generator is here: a program that sends a load to an target, and a report that it leaves in a folder."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.crosscheck.load import Load
+from benchmarks.load.target import Target
 
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
 PERCENTILES = (50, 90, 99)
 
 TOKENIZER = "tokenizer"
 """The folder, below a run's, of a tokenizer for generators that insist on one and then count by the answer's `usage`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    url: str
-    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class Generator:
 
     name: str
     version: str | None
-    command: Callable[[Load, Address, Path], list[str]]
+    command: Callable[[Load, Target, Path], list[str]]
     read: Callable[[Path], Report]
 
 

@@ -5,8 +5,9 @@ tokens, `tpot` here; it reports no gaps between events.
 import json
 from pathlib import Path
 
-from benchmarks.crosscheck.generator import PERCENTILES, Address, Generator, Report, write_lines
+from benchmarks.crosscheck.generator import PERCENTILES, Generator, Report, write_lines
 from benchmarks.crosscheck.load import Load
+from benchmarks.load.target import Target
 from benchmarks.peers.environment import installed
 from benchmarks.peers.peer import Tools
 from benchmarks.peers.pins import Pin
@@ -24,14 +25,14 @@ _FIELDS = {
 def find(tools: Tools) -> Generator:
     program = installed(tools, PIN) / "guidellm"
 
-    def command(load: Load, address: Address, folder: Path) -> list[str]:
+    def command(load: Load, target: Target, folder: Path) -> list[str]:
         rows = [
             {"prompt": prompt, "output_tokens_count": load.output_tokens, "relative_timestamp": due_s}
             for due_s, prompt in zip(load.due_s, load.prompts, strict=True)
         ]
         data = write_lines(folder / "prompts.jsonl", rows)
         options = {
-            "--backend": f"kind=openai_http,target={address.url},model={address.model},extras.body.temperature=0",
+            "--backend": f"kind=openai_http,target={target.url},model={target.model},extras.body.temperature=0",
             "--profile": "kind=replay,schedule_turn=timestamp",
             "--data": f"kind=json_file,path={data}",
             "--output": f"kind=json,path={_REPORT}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import uvloop
 
 import balancer
-from benchmarks.crosscheck.generator import Address, Generator, Report, flat_percentiles
+from benchmarks.crosscheck.generator import Generator, Report, flat_percentiles
 from benchmarks.crosscheck.load import Load
 from benchmarks.load.player import play
 from benchmarks.load.record import Outcome
@@ -21,8 +21,10 @@ _LOAD, _REPORT = "load.json", "ours.json"
 
 
 def find() -> Generator:
-    def command(load: Load, address: Address, folder: Path) -> list[str]:
-        (folder / _LOAD).write_text(json.dumps({**asdict(load), **asdict(address)}), encoding="utf-8")
+    def command(load: Load, target: Target, folder: Path) -> list[str]:
+        (folder / _LOAD).write_text(
+            json.dumps({**asdict(load), "url": target.url, "model": target.model}), encoding="utf-8"
+        )
         return [sys.executable, "-m", "benchmarks.crosscheck.ours", _LOAD]
 
     return Generator(NAME, balancer.__version__, command, read)
@@ -41,17 +43,17 @@ def script(load: Load, model: str) -> Script:
     return Script("crosscheck", conversations, start_s=0.0, end_s=load.due_s[-1] + 1)
 
 
-def given(path: Path) -> tuple[Load, Address]:
+def given(path: Path) -> tuple[Load, Target]:
     """What `command` left."""
     parts = json.loads(path.read_text(encoding="utf-8"))
-    address = Address(parts.pop("url"), parts.pop("model"))
+    target = Target(parts.pop("url"), parts.pop("model"))
     prompts, due_s = tuple(parts.pop("prompts")), tuple(parts.pop("due_s"))
-    return Load(prompts, due_s, **parts), address
+    return Load(prompts, due_s, **parts), target
 
 
 def _main() -> None:
-    load, address = given(Path(sys.argv[1]))
-    played = uvloop.run(play(script(load, address.model), Target(address.url, address.model)))
+    load, target = given(Path(sys.argv[1]))
+    played = uvloop.run(play(script(load, target.model), target))
     answered = [record for record in played.records if record.outcome is Outcome.ANSWERED]
     sent_s = [record.sent_s for record in answered]
     result = {"completed": len(answered), "sent_s": sent_s, **latencies(answered)}

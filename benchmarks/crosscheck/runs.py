@@ -8,8 +8,9 @@ from typing import Any
 
 from benchmarks.compare.order import orders
 from benchmarks.crosscheck.figures import row
-from benchmarks.crosscheck.generator import Address, Generator, Report
+from benchmarks.crosscheck.generator import Generator, Report
 from benchmarks.crosscheck.load import Load
+from benchmarks.load.target import Target
 from benchmarks.processes import NotServingError
 
 _LONGER_S = 300.0
@@ -18,7 +19,7 @@ _LEAST_SHARE = 0.98
 """Of the requests that a report must be of: GuideLLM leaves one out now and then, which was answered."""
 
 
-def run(generator: Generator, load: Load, address: Address, folder: Path) -> Report:
+def run(generator: Generator, load: Load, target: Target, folder: Path) -> Report:
     """Raises: NotServingError, if it does not come to its end with its requests answered."""
     folder.mkdir()
     log = folder / "log.txt"
@@ -26,7 +27,7 @@ def run(generator: Generator, load: Load, address: Address, folder: Path) -> Rep
     try:
         with log.open("wb") as output:
             ended = subprocess.run(
-                generator.command(load, address, folder),
+                generator.command(load, target, folder),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -63,7 +64,7 @@ class Rounds:
 def rounds(
     generators: Sequence[Generator],
     load: Load,
-    address: Address,
+    target: Target,
     count: int,
     folder: Path,
     advance: Callable[[str], None],
@@ -79,7 +80,7 @@ def rounds(
                 continue
             here = number * len(by_name) + place
             try:
-                report = run(by_name[name], load.of_run(here), address, folder / f"run-{here}")
+                report = run(by_name[name], load.of_run(here), target, folder / f"run-{here}")
             except NotServingError as error:
                 failures[name] = str(error)
             else:

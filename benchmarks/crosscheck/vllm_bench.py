@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.crosscheck.generator import (
     PERCENTILES,
-    Address,
     Generator,
     Report,
     flat_percentiles,
@@ -14,6 +13,7 @@ from benchmarks.crosscheck.generator import (
     write_tokenizer,
 )
 from benchmarks.crosscheck.load import Load
+from benchmarks.load.target import Target
 from benchmarks.peers.peer import UnavailableError
 
 NAME = "vllm bench serve"
@@ -22,6 +22,7 @@ _REPORT = "vllm.json"
 _PROGRAM = """
 from vllm.benchmarks.serve import add_cli_args, main
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+from benchmarks.load.target import Target
 parser = FlexibleArgumentParser()
 add_cli_args(parser)
 main(parser.parse_args())
@@ -40,11 +41,11 @@ def find(python: Path) -> Generator:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(f"{python}: expected an interpreter with vllm[bench]: {error}") from error
 
-    def command(load: Load, address: Address, folder: Path) -> list[str]:
+    def command(load: Load, target: Target, folder: Path) -> list[str]:
         rows = [{"prompt": prompt, "output_tokens": load.output_tokens} for prompt in load.prompts]
         data = write_lines(folder / "prompts.jsonl", rows)
-        where = ["--backend", "openai-chat", "--base-url", address.url, "--endpoint", "/v1/chat/completions"]
-        whom = ["--model", address.model, "--tokenizer", str(write_tokenizer(folder)), "--skip-chat-template"]
+        where = ["--backend", "openai-chat", "--base-url", target.url, "--endpoint", "/v1/chat/completions"]
+        whom = ["--model", target.model, "--tokenizer", str(write_tokenizer(folder)), "--skip-chat-template"]
         what = ["--dataset-name", "custom", "--dataset-path", str(data), "--disable-shuffle"]
         length = [
             "--num-prompts",

@@ -17,10 +17,10 @@ from benchmarks.overhead.bodies import BODIES
 from benchmarks.overhead.figures import MANY, figures, spoiled, tables, verdicts
 from benchmarks.overhead.measure import measure
 from benchmarks.overhead.rows import as_rows
-from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.peers.environment import DEFAULT_PEER_DIR, PeerDir
 from benchmarks.peers.peer import Tools
 from benchmarks.processes import all_cores, split_cores
-from benchmarks.report import between_markers, console, goals_table, read_json, write_json
+from benchmarks.report import console, goals_table, read_json, rewrite_between_markers, write_json
 
 NAME = "overhead"
 _README = Path(__file__).resolve().parent.parent / "README.md"
@@ -43,9 +43,7 @@ def overhead(
     vllm_router: Annotated[
         Path | None, typer.Option(envvar="BENCH_VLLM_ROUTER", help="A vllm-router that is installed already.")
     ] = None,
-    peer_dir: Annotated[
-        Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
-    ] = DEFAULT_PEER_DIR,
+    peer_dir: PeerDir = DEFAULT_PEER_DIR,
     render: Annotated[Path | None, typer.Option(help="Show this result file and measure nothing.")] = None,
     update_readme: Annotated[
         bool, typer.Option("--update-readme", help="Write the tables to the README.")
@@ -71,8 +69,7 @@ def overhead(
         write_json(json, result)
     _show(result, screen)
     if update_readme:
-        text = between_markers(_README.read_text(encoding="utf-8"), NAME, _markdown(result))
-        _README.write_text(text, encoding="utf-8")
+        rewrite_between_markers(_README, NAME, _markdown(result))
     if check and _failed(result):
         raise typer.Exit(1)
 

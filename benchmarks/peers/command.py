@@ -11,7 +11,7 @@ import typer
 from benchmarks.fleets import Fleet, embedded
 from benchmarks.peers.catalogue import PEERS, chosen
 from benchmarks.peers.check import QUESTIONS, HarmedError, check
-from benchmarks.peers.environment import DEFAULT_PEER_DIR
+from benchmarks.peers.environment import DEFAULT_PEER_DIR, PeerDir
 from benchmarks.peers.peer import Peer, Place, Program, Tools, UnavailableError
 from benchmarks.peers.running import running
 from benchmarks.processes import NotServingError, all_cores, free_ports
@@ -33,9 +33,7 @@ def peers(
             "--check", help="Ask each whole and streamed chats, over three embedded replicas; exit 1 on harm."
         ),
     ] = False,
-    peer_dir: Annotated[
-        Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")
-    ] = DEFAULT_PEER_DIR,
+    peer_dir: PeerDir = DEFAULT_PEER_DIR,
 ) -> None:
     """Who can be compared here, and why others can't."""
     try:

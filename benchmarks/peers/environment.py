@@ -6,6 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.peers.peer import Tools, UnavailableError
 from benchmarks.peers.pins import Pin
@@ -13,6 +16,9 @@ from benchmarks.peers.pins import Pin
 DEFAULT_PEER_DIR = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm-balancer" / "peers"
 )
+
+PeerDir = Annotated[Path, typer.Option(envvar="BENCH_PEER_DIR", help="Where peers are installed.")]
+"""An option of every command that starts peers."""
 
 _INSTALL_WITHIN_S = 1200
 _NEWEST_MINOR = 14

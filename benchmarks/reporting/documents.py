@@ -61,10 +61,10 @@ def run_result(
         "label": script.name,
         "base_url": url,
         "model_id": model,
-        "tokenizer_id": script.facts.get("tokenizer"),
+        "tokenizer_id": None,  # no tokenizer is loaded here: the target is asked
         "request_rate": script.facts.get("rate"),
         "burstiness": script.facts.get("burstiness", 1.0),
-        "max_concurrency": script.facts.get("max_concurrency"),
+        "max_concurrency": None,  # an open loop has no bound
         **measured(observed, level),
     }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from benchmarks.reporting.documents import Document
 from benchmarks.reporting.junit import junit
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.reporting.tables import tables
-from benchmarks.run.job import POISSON, Job, Rhythm, first_model
+from benchmarks.run.job import POISSON, Job, Rhythm, model_of
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.choose import Wanted
 from benchmarks.workloads.script import Script
@@ -179,10 +179,8 @@ def _target(
     if not url:
         raise ValueError("--target: expected the base URL of an OpenAI endpoint")
     target = Target(url, model, api_key, session_header, patience_s)
-    Wire(target)
-    if model:
-        return target
-    return Target(url, asyncio.run(first_model(url, api_key)), api_key, session_header, patience_s)
+    Wire(target)  # says what is wrong with it
+    return target if model else replace(target, model=asyncio.run(model_of(url, api_key)))
 
 
 def _played(job: Job, script: Script, screen: Console) -> Document:

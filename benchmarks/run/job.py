@@ -3,17 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import aiohttp
-import msgspec
 
 from benchmarks.fingerprint import fingerprint
-from benchmarks.fleets import external
+from benchmarks.fleets import external, first_model
 from benchmarks.load.arrivals import Rates, rates, reshaped
 from benchmarks.load.player import OnRecord, play
 from benchmarks.load.target import Target, address
 from benchmarks.observation import Observer
+from benchmarks.processes import NotServingError
 from benchmarks.reporting.documents import Document, run_result
 from benchmarks.reporting.service import ServiceLevel
 from benchmarks.workloads.calibrate import calibrate
@@ -21,7 +18,6 @@ from benchmarks.workloads.choose import Wanted, script_for
 from benchmarks.workloads.script import Script
 from benchmarks.workloads.texts import Texts, by_bytes
 
-_ANSWERS_WITHIN_S = 30.0
 POISSON = 1.0
 
 
@@ -99,26 +95,12 @@ class Job:
             raise ValueError(f"{error}; --bytes-per-token sizes prompts without it") from error
 
 
-async def first_model(url: str, api_key: str | None) -> str:
+async def model_of(url: str, api_key: str | None) -> str:
     """The first model that the target lists. Raises: ValueError, where it lists none."""
-    listing = f"{_base(url)}/v1/models"
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    timeout = aiohttp.ClientTimeout(total=_ANSWERS_WITHIN_S)
     try:
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
-            session.get(listing) as answer,
-        ):
-            if answer.status != 200:
-                raise ValueError(
-                    f"--target: {listing} answers {answer.status}; --model names the model without it"
-                )
-            found: Any = msgspec.json.decode(await answer.read())
-        return str(found["data"][0]["id"])
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise ValueError(f"--target: {listing} can't be reached: {error or 'no answer in time'}") from None
-    except (msgspec.MsgspecError, LookupError, TypeError):
-        raise ValueError(f"--target: {listing} lists no model; --model names one without it") from None
+        return await first_model(_base(url), api_key)
+    except NotServingError as error:
+        raise ValueError(f"--target: {error}; --model names the model without it") from None
 
 
 def _base(url: str) -> str:

@@ -46,13 +46,15 @@ class Workload:
         settle_s: float | None = None,
     ) -> Traffic:
         """The same for every policy: nothing but these decides it."""
-        return self.make(
-            Random(f"{self.name} {seed}"),
-            rate,
-            replicas,
-            self.duration_s if duration_s is None else duration_s,
-            self.settle_s if settle_s is None else settle_s,
-        )
+        if duration_s is None:
+            duration_s = self.duration_s
+        if settle_s is None:
+            settle_s = self.settled_s(duration_s)
+        return self.make(Random(f"{self.name} {seed}"), rate, replicas, duration_s, settle_s)
+
+    def settled_s(self, duration_s: float) -> float:
+        """The same share of another duration."""
+        return self.settle_s * duration_s / self.duration_s
 
 
 def _steady(build: Build) -> Make:

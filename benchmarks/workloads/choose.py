@@ -77,9 +77,7 @@ def _named(wanted: Wanted, workload: Workload, texts: Texts) -> Script:
     rate = wanted.rate if wanted.load is None else wanted.load * workload.capacity * wanted.replicas
     assert rate is not None
     duration_s = workload.duration_s if wanted.duration_s is None else wanted.duration_s
-    settle_s = wanted.warm_up_s
-    if settle_s is None:
-        settle_s = workload.settle_s * duration_s / workload.duration_s
+    settle_s = workload.settled_s(duration_s) if wanted.warm_up_s is None else wanted.warm_up_s
     _check_warm_up(settle_s, duration_s)
     traffic = workload.at(rate, wanted.replicas, wanted.seed, duration_s=duration_s, settle_s=settle_s)
     _check_reach(traffic)

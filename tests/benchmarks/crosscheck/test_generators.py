@@ -4,12 +4,13 @@ import sys
 import pytest
 
 from benchmarks.crosscheck import aiperf, guidellm, vllm_bench
-from benchmarks.crosscheck.generator import LATENCIES, PERCENTILES, Address, flat_percentiles
+from benchmarks.crosscheck.generator import LATENCIES, PERCENTILES, flat_percentiles
 from benchmarks.crosscheck.load import drawn
+from benchmarks.load.target import Target
 from benchmarks.peers.peer import Tools, UnavailableError
 
 LOAD = drawn(requests=3, rate=5.0, prompt_words=4, output_tokens=8, seed=3)
-ADDRESS = Address("http://127.0.0.1:1", "m")
+ADDRESS = Target("http://127.0.0.1:1", "m")
 BY_PERCENT = {50: 1.0, 90: 2.0, 99: 3.0}
 NAMED = {"p50": 1.0, "p90": 2.0, "p99": 3.0}
 

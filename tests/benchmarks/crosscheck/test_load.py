@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.crosscheck import ours
-from benchmarks.crosscheck.generator import Address
 from benchmarks.crosscheck.load import drawn, lateness_s
+from benchmarks.load.target import Target
 
 PLAN = {"requests": 40, "rate": 5.0, "prompt_words": 20, "output_tokens": 8, "seed": 3}
 
@@ -65,5 +65,5 @@ def test_lateness_of_one_request():
 
 
 def test_a_load_survives_the_way_to_our_own_process(tmp_path):
-    command = ours.find().command(drawn(**PLAN), Address("http://127.0.0.1:1", "m"), tmp_path)
-    assert ours.given(tmp_path / command[-1]) == (drawn(**PLAN), Address("http://127.0.0.1:1", "m"))
+    command = ours.find().command(drawn(**PLAN), Target("http://127.0.0.1:1", "m"), tmp_path)
+    assert ours.given(tmp_path / command[-1]) == (drawn(**PLAN), Target("http://127.0.0.1:1", "m"))

@@ -2,13 +2,14 @@ import sys
 
 import pytest
 
-from benchmarks.crosscheck.generator import LATENCIES, PERCENTILES, Address, Generator, Report
+from benchmarks.crosscheck.generator import LATENCIES, PERCENTILES, Generator, Report
 from benchmarks.crosscheck.load import drawn
 from benchmarks.crosscheck.runs import rounds, run
+from benchmarks.load.target import Target
 from benchmarks.processes import NotServingError
 
 LOAD = drawn(requests=2, rate=1000.0, prompt_words=4, output_tokens=8, seed=3)
-ADDRESS = Address("http://127.0.0.1:1", "m")
+ADDRESS = Target("http://127.0.0.1:1", "m")
 
 
 def generator(name="one", program="", completed=2, read=None):
@@ -37,7 +38,7 @@ def test_each_generator_runs_once_a_round_in_its_own_folder(tmp_path):
     ran, steps = [], []
 
     def noting(name):
-        def command(load, address, folder):
+        def command(load, target, folder):
             ran.append((name, load.prompts, folder))
             return [sys.executable, "-c", ""]
 
