@@ -92,6 +92,10 @@ class Answer(ABC):
         if isinstance(usage, dict):
             self._usage |= {name: count for name, count in usage.items() if count is not None}
 
+    def _take_finish(self, choice: _Choice) -> None:
+        if choice.finish_reason == "abort":
+            self.error = "given up by the engine"
+
     def _take_error(self, event: _Event) -> None:
         error = event.error
         if error is None and isinstance(event.response, dict):
@@ -151,8 +155,7 @@ class StreamedAnswer(Answer):
     def _take_choices(self, choices: list[_Choice]) -> bool:
         content = False
         for choice in choices:
-            if choice.finish_reason == "abort":
-                self.error = "given up by the engine"
+            self._take_finish(choice)
             delta = choice.delta
             text = choice.text if delta is None else delta.content
             if text:
@@ -212,8 +215,7 @@ class WholeAnswer(Answer):
         if answer.error is not None or answer.object == "error":
             self._take_error(answer)
         for choice in answer.choices or ():
-            if choice.finish_reason == "abort":
-                self.error = "given up by the engine"
+            self._take_finish(choice)
             text = choice.text if choice.message is None else choice.message.content
             if choice.index == 0 and isinstance(text, str):
                 self.texts.append(text)

@@ -4,9 +4,8 @@ import sys
 from collections.abc import Callable
 
 from balancer import __version__
-from benchmarks.peers.peer import Peer, Place, Program, Tools
+from benchmarks.peers.peer import SESSION_HEADER, Peer, Place, Program, Tools
 
-SESSION_HEADER = "X-Session-ID"
 _POLICIES = (
     "predicted_latency",
     "cache_aware",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.peers.environment import system_program, told_version
-from benchmarks.peers.peer import Peer, Place, Program, Tools
+from benchmarks.peers.peer import SESSION_HEADER, Peer, Place, Program, Tools
 
 
 def find(balance: str) -> Callable[[Tools], Program]:
@@ -49,8 +49,8 @@ PEERS = (
     Peer("haproxy/leastconn", find("leastconn"), modelled_by="least_requests"),
     Peer(
         "haproxy/hash",
-        find("hdr(X-Session-ID)"),
+        find(f"hdr({SESSION_HEADER})"),
         modelled_by="session",
-        session_header="X-Session-ID",
+        session_header=SESSION_HEADER,
     ),
 )

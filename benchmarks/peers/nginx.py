@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from benchmarks.peers.environment import system_program, told_version
-from benchmarks.peers.peer import Peer, Place, Program, Tools
+from benchmarks.peers.peer import SESSION_HEADER, Peer, Place, Program, Tools
 
 
 def find(method: str = "") -> Callable[[Tools], Program]:
@@ -67,6 +67,6 @@ PEERS = (
         "nginx/hash",
         find("hash $http_x_session_id consistent"),
         modelled_by="session",
-        session_header="X-Session-ID",
+        session_header=SESSION_HEADER,
     ),
 )

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+SESSION_HEADER = "X-Session-ID"
+"""What most peers are told to read, or read anyhow."""
+
 
 class UnavailableError(Exception):
     """A peer that this machine does not have; the message says why."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.peers.environment import installed, package_version
 from benchmarks.peers.gateway import gateway_command
-from benchmarks.peers.peer import Peer, Program, Tools
+from benchmarks.peers.peer import SESSION_HEADER, Peer, Program, Tools
 from benchmarks.peers.pins import VLLM_ROUTER
 
 
@@ -29,7 +29,7 @@ PEERS = (
         "vllm-router/consistent_hash",
         find("consistent_hash"),
         modelled_by="session",
-        session_header="X-Session-ID",
+        session_header=SESSION_HEADER,
     ),
     Peer("vllm-router/power_of_two", find("power_of_two"), modelled_by="power_of_two"),
     Peer("vllm-router/round_robin", find("round_robin"), modelled_by="round_robin"),

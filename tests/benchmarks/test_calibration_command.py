@@ -17,6 +17,7 @@ from benchmarks.calibration.plan import plan
 from benchmarks.calibration.points import Call, Kind, Piece, Point
 from benchmarks.processes import free_ports
 from tests.embedded.replica_client import replica as embedded
+from tests.fakes.served import served
 
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results" / "calibration.json"
 
@@ -76,14 +77,8 @@ async def fake(events: list[object] = (), reset: int = 200, models: object = Non
     server.router.add_post("/reset_prefix_cache", answer_reset)
     server.router.add_get("/v1/models", answer_models)
     server.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(server)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(server) as url:
+        yield url
 
 
 def measure_one(**answers: object):

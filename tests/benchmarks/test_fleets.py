@@ -12,6 +12,7 @@ from benchmarks.fleets import Fleet, embedded, external
 from benchmarks.processes import NotServingError
 from benchmarks.replica import ScaledOptions, scaled_profile
 from benchmarks.reporting.counters import engine_hit_rate, engines
+from tests.fakes.served import served
 
 PAGE = b"""\
 # TYPE vllm:num_requests_running gauge
@@ -68,13 +69,8 @@ async def replica(page, reset):
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield Fleet([f"http://127.0.0.1:{runner.addresses[0][1]}"], "m")
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield Fleet([url], "m")
 
 
 @pytest.mark.parametrize(

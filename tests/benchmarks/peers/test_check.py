@@ -11,6 +11,7 @@ from benchmarks.__main__ import app
 from benchmarks.fleets import embedded
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.check import HarmedError, check
+from tests.fakes.served import served
 
 
 def run(*arguments):
@@ -40,14 +41,8 @@ async def harming(url, harm):
 
     app = web.Application()
     app.router.add_post("/{path:.*}", forward)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(app) as proxy:
+        yield proxy
 
 
 @pytest.mark.parametrize(

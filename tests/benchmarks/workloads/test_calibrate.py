@@ -12,6 +12,7 @@ from benchmarks.workloads.calibrate import calibrate
 from benchmarks.workloads.choose import Wanted, script_for
 from benchmarks.workloads.texts import BY_TOKENIZER, Template, Texts, by_bytes
 from tests.embedded.replica_client import Client, with_replica
+from tests.fakes.served import served
 
 
 def url_of(client: Client) -> str:
@@ -53,16 +54,11 @@ async def asked(answer, api_key: str | None = None) -> tuple[Texts | str, set[st
 
     app = web.Application()
     app.router.add_post("/tokenize", tokenize)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0]
-        return await calibrate(f"http://{host}:{port}", "m", api_key), sent
-    except ValueError as error:
-        return str(error), sent
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        try:
+            return await calibrate(url, "m", api_key), sent
+        except ValueError as error:
+            return str(error), sent
 
 
 def letters(text: str) -> int:
