@@ -6,6 +6,28 @@ from balancer.core.types import Usage
 
 
 @dataclass(slots=True)
+class Tiered:
+    """What was chosen for a request that asked for a virtual model, and what it was chosen by: `score` is None where no
+    classifier was asked, `propensity` the probability of the tier that was chosen first, `shadow` the tier that would have been
+    chosen, `left` the tiers that failed before, each with why.
+    """
+
+    asked: str
+    tier: str
+    model: str
+    reason: str
+    rule: str = ""
+    score: float | None = None
+    spread: float | None = None
+    threshold: float | None = None
+    propensity: float = 1.0
+    arm: str = ""
+    shadow: str = ""
+    left: tuple[tuple[str, str], ...] = ()
+    usd: float | None = None
+
+
+@dataclass(slots=True)
 class Record:
     """Times are seconds on the monotonic clock. `status` is what the client was told, 499 if it left before.
 
@@ -34,3 +56,5 @@ class Record:
     ended_at: float = 0.0
     usage: Usage | None = None
     output_events: int = 0
+    decision_id: str = ""
+    tiered: "Tiered | None" = None
