@@ -64,7 +64,7 @@ class Fallback(NamedTuple):
 
 
 class StrongShare(NamedTuple):
-    """This share of the requests goes to the stronger tiers, held by a rolling quantile of recent scores."""
+    """The share of the requests that goes to the stronger tiers, held by a rolling quantile of recent scores."""
 
     share: float
 
