@@ -1,6 +1,9 @@
 """The facade of the core: a request in, a decision out, and what the world reports in between."""
 
+from math import ceil
+
 from balancer.core.admission import Limits, Line
+from balancer.core.errors import limited
 from balancer.core.fleet import health as rules
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
@@ -64,6 +67,19 @@ class Decider:
         replicas = self.fleet.eligible(request.model, now, tried)
         return self.line.decide(request, replicas, now, retry=bool(tried))
 
+    def admit(self, decision: Decision, now: float) -> Decision:
+        """The decision, if it names a provider by that one's own limits: nobody waits for it, and nobody it takes.
+
+        Raises: Refused (429), if it lets us send no more now.
+        """
+        replica = self.fleet[decision.replica]
+        if replica.terms is None:
+            return decision
+        wait_s = replica.terms.quota.wait_s(now)
+        if wait_s or replica.at_limit:
+            raise limited(ceil(max(1.0, wait_s)))
+        return decision._replace(wait=False)
+
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
         replica = self.fleet[decision.replica]
@@ -72,23 +88,32 @@ class Decider:
             self.line.sent(charge)
         if replica.ejection is not None and replica.half_open(now):
             replica.ejection.trial = charge
+        if replica.terms is not None:
+            replica.terms.quota.take(request.prompt_tokens, now)
         return charge
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
         """The attempt is over: its charge is released, and what its answer told is learned."""
         if usage is not None and charge.ended_at is None:
             self.tokens.learn(charge.request, usage.prompt_tokens)
+            if charge.replica.terms is not None:
+                used = usage.prompt_tokens + usage.output_tokens
+                charge.replica.terms.quota.settle(charge.request.prompt_tokens, used, now)
         charge.release(now, usage, output_events=output_events)
 
     def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
         """It answered a request, which was sent then. True if its health changed."""
         before = replica.health
         replica.declines = 0
+        if replica.terms is not None:
+            replica.terms.quota.answered()
         return self._turned(replica, before, rules.answered(replica, self.health, now, sent_at), now)
 
     def declined(self, replica: ReplicaState, now: float, retry_after_s: float | None = None) -> None:
         """It answered that it is busy: no fault, and no reason to ask it again at once."""
         self.fleet.declined(replica, now, retry_after_s)
+        if replica.terms is not None:
+            replica.terms.quota.pause(now, retry_after_s)
 
     def failed(
         self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False
@@ -96,7 +121,7 @@ class Decider:
         """It failed to answer a request, by its own fault; its port may be `refused`, its engine say that it is `dead`. True if
         its health changed.
         """
-        if refused:
+        if refused and not replica.external:  # a provider's port is no process of one engine
             return self._refused(replica, error, now)
         gone = replica.gone
         changed = rules.request_failed(replica, self.health, error, now, dead=dead)

@@ -36,6 +36,18 @@ class Refused(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
+    def saying(self, message: str) -> "Refused":
+        """The same, in other words."""
+        return Refused(
+            self.status,
+            message,
+            blame=self.blame,
+            type=self.type,
+            code=self.code,
+            param=self.param,
+            retry_after_s=self.retry_after_s,
+        )
+
 
 def unknown_model(model: str, served: list[str]) -> Refused:
     listed = ", ".join(served[:20]) + (", ..." if len(served) > 20 else "")
@@ -89,6 +101,27 @@ def overloaded(status: int, message: str, retry_after_s: int) -> Refused:
         blame=Blame.BALANCER,
         type="RateLimitError" if status == 429 else "ServiceUnavailableError",
         retry_after_s=retry_after_s,
+    )
+
+
+def limited(retry_after_s: int) -> Refused:
+    """A provider lets us ask no more now."""
+    return Refused(
+        429,
+        "The provider of this model takes no more requests now.",
+        blame=Blame.REPLICA,
+        type="RateLimitError",
+        code="rate_limit_exceeded",  # OpenAI's word for it
+        retry_after_s=retry_after_s,
+    )
+
+
+def provider_refused_us() -> Refused:
+    return Refused(
+        502,
+        "The provider of this model refused the balancer's credentials.",
+        blame=Blame.BALANCER,
+        type="BadGatewayError",
     )
 
 
