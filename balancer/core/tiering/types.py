@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
-from balancer.core.types import Decision, ReplicaId
+from balancer.core.types import Decision, ReplicaId, RequestView
 
 
 class Price(NamedTuple):
@@ -118,7 +118,8 @@ class Score(NamedTuple):
 class Text:
     """What classifier and rules see of a request: bounded text, never images. `last` is the last user turn, head and tail of
     it where it is long (`last_bytes` is how long), `before` a bounded view of the user turns before it, `system` of the
-    instructions. `turns` counts user turns. `answer_tokens` is the answer's limit that the request names.
+    instructions. `turns` counts user turns. `answer_tokens` is the answer's limit that the request names. `tool_failed`: the
+    last result of a tool says that it failed.
     """
 
     last: str
@@ -131,6 +132,7 @@ class Text:
     tools: int = 0
     structured: bool = False
     answer_tokens: int | None = None
+    tool_failed: bool = False
 
 
 class Classifier(ABC):
@@ -170,7 +172,8 @@ class Ask:
 class Plan:
     """One request's way through the tiers. `options` may serve it, the weakest first, by all rules and by what was asked;
     `chain` is who is asked, in order, when one fails, and `left` tells which tiers it left and why.
-    `propensity` is the probability of the choice that was made, `arm` its arm of a test.
+    `arm` is its arm of a test. `forced` says why a single option is left, if that is not a rule: asked, canary. `rating` is the
+    last one that the conversation got, in [0, 1].
     """
 
     virtual: VirtualModel
@@ -184,24 +187,31 @@ class Plan:
     tenant: str = ""
     draw: float = 1.0  # uniform in [0, 1), for exploration
     arm: str = ""
+    forced: str = ""
+    rating: float | None = None
     left: list[tuple[str, Trouble]] = field(default_factory=list)
     choice: "Choice | None" = None
 
 
 class Offer(NamedTuple):
-    """What a tier would do with the request now. `ttft_s` and `cost_s` are None where the policy counts in no seconds."""
+    """What a tier would do with the request now. `ttft_s` and `cost_s`, which counts what others wait for it as well, are None
+    where the policy counts in no seconds, `usd` where no price is known.
+    """
 
     tier: Tier
     decision: Decision
     ttft_s: float | None
     usd: float | None
     uncached_tokens: int = 0
+    cost_s: float | None = None
 
 
 class Choice(NamedTuple):
     """The tier and the replica, why, and what it was chosen from: the receipt.
 
-    `reason`: asked, rule, score, band, sticky, default, explore, shadow, canary, fallback.
+    `reason`: asked, rule, score, band, sticky, escalated, default, explore, shadow, canary, fallback.
+    `request` is what is sent: the request as asked of the tier's model. `saved_usd` is what a conversation saves, waiting
+    included, that moves down.
     """
 
     tier: Tier
@@ -211,3 +221,5 @@ class Choice(NamedTuple):
     propensity: float = 1.0
     shadow: str = ""  # the tier that would have been chosen
     offers: Sequence[Offer] = ()
+    request: RequestView | None = None
+    saved_usd: float | None = None
