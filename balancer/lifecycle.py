@@ -124,7 +124,7 @@ class Lifecycle:
         self._budget.requested(job.record.arrived_at)
         while (failed := await self._ask(job)) is not None:
             if job.way is not None:
-                if job.way.leave(failed):
+                if job.way.leave(failed, monotonic()):
                     continue
                 failed = job.way.refusal(failed)
             if failed.declined is None:

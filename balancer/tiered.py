@@ -4,19 +4,17 @@
                         ^               |
                         +--- leave -----+    nothing was given to the client yet, and somebody else stands in for this trouble
 
-Each tier is asked once. Who stands in is, in this order, the chain of the plan, for the troubles that are written there; then
-what else may serve the request as well, unless the tier was only too busy: that more money is spent when traffic is high is for
-the operator to write. What was left, and why, is told in a head and in the last error.
+Each tier is asked once. Who stands in for whom the core says (core/joint.py): the chain that the user wrote, for the troubles that
+are written there, then what else may serve the request. What was left, and why, is told in a head, or in the last error.
 """
 
 from dataclasses import replace
-from enum import StrEnum
 
 from balancer.accounting.record import Record, Tiered
 from balancer.core.decider import Decider
-from balancer.core.errors import Blame, Refused, no_replica
+from balancer.core.errors import Blame, Refused
 from balancer.core.tiering.rewrite import rewritten
-from balancer.core.tiering.types import Choice, Plan, Tier, Trouble
+from balancer.core.tiering.types import Choice, Plan, Trouble
 from balancer.core.types import Decision, RequestView
 from balancer.forwarding.client import Outgoing
 from balancer.forwarding.ended import Ended
@@ -25,8 +23,6 @@ from balancer.tries import Failed
 from balancer.vllm_api.answers import error_of
 
 _SLOW = frozenset({Ended.SLOW_FIRST_BYTE, Ended.SLOW_FIRST_TOKEN, Ended.SLOW_IDLE, Ended.LOST})
-_UNWRITTEN = frozenset({Trouble.FAILING, Trouble.TIMEOUT, Trouble.CONTEXT})
-"""Troubles for which another option stands in though nobody wrote so."""
 _LIMITED = frozenset({402, 429})
 
 
@@ -59,12 +55,11 @@ class Way:
         self, plan: Plan, decider: Decider, view: RequestView, asked: Outgoing, form: str | None = None
     ) -> None:
         self.plan = plan
-        self.tier: Tier | None = None
         self._decider = decider
         self._view = view
         self._asked = asked
         self._form = form
-        self._options = plan.options
+        self._next: Choice | None = None
         self._propensity: float | None = None
 
     def enter(self, record: Record, now: float) -> tuple[RequestView, Outgoing, Decision]:
@@ -72,11 +67,8 @@ class Way:
 
         Raises: Refused, if none of those that might be asked can be.
         """
-        plan = self.plan
-        self.tier = None
-        self._pass_over_dead(now)
-        choice = self._decider.choose(plan, self._view, frozenset(), now)
-        self.tier = choice.tier
+        choice = self._next or self._decider.choose(self.plan, self._view, frozenset(), now)
+        self._next = None
         if self._propensity is None:
             self._propensity = choice.propensity
         record.model = choice.tier.model
@@ -84,18 +76,16 @@ class Way:
         outgoing = replace(self._asked, body=rewritten(self._asked.body, choice.tier.model, self._form))
         return choice.request or self._view, outgoing, choice.decision
 
-    def leave(self, failed: Failed) -> bool:
+    def leave(self, failed: Failed, now: float) -> bool:
         """The tier did not answer: whether another one is to be asked. If not, `refusal` tells of all."""
         plan, trouble = self.plan, trouble_of(failed)
-        if trouble is None:
+        if plan.choice is None or trouble is None:
             return False
-        left = {name for name, _ in plan.left}
-        asked = plan.options if self.tier is None else (self.tier,)
-        plan.left += [(tier.name, trouble) for tier in asked if tier.name not in left]
-        successor = self._successor(trouble)
-        if successor is None:
+        plan.left.append((plan.choice.tier.name, trouble))
+        try:
+            self._next = self._decider.choose(plan, self._view, frozenset(), now)
+        except Refused:
             return False
-        plan.options, plan.forced = (successor,), "fallback"
         return True
 
     def refusal(self, failed: Failed) -> Failed:
@@ -105,37 +95,6 @@ class Way:
         refused = failed.refused if failed.declined is None else _as_refusal(failed.declined)
         tried = ", ".join(f"{name} ({why})" for name, why in self.plan.left)
         return Failed(refused.saying(f"{refused.message} Tried: {tried}."))
-
-    def _successor(self, trouble: Trouble) -> Tier | None:
-        plan = self.plan
-        left = {name for name, _ in plan.left}
-        for fallback, tier in zip(plan.chain, plan.reserve, strict=True):
-            if tier.name not in left and trouble in fallback.on:
-                return tier
-        if not plan.ask.allow_fallbacks or trouble not in _UNWRITTEN:
-            return None
-        return next((tier for tier in self._options if tier.name not in left), None)
-
-    def _pass_over_dead(self, now: float) -> None:
-        """Tiers of which nobody is up are not asked while another may be. That they are back their probes will tell.
-
-        Raises: Refused, if it is one that stands in for them.
-        """
-        plan = self.plan
-        up = tuple(tier for tier in plan.options if not self._is_down(tier, now))
-        if len(up) == len(plan.options):
-            return
-        if up:
-            plan.left += [(tier.name, Trouble.FAILING) for tier in plan.options if tier not in up]
-            plan.options = up
-            plan.forced = "fallback" if len(up) == 1 else plan.forced
-        else:
-            successor = self._successor(Trouble.FAILING)
-            if successor is not None and not self._is_down(successor, now):
-                raise no_replica()
-
-    def _is_down(self, tier: Tier, now: float) -> bool:
-        return self._decider.fleet.is_down(tier.model, now, tier.replicas)
 
     def _told(self, choice: Choice, propensity: float) -> Tiered:
         plan, score = self.plan, self.plan.score

@@ -152,6 +152,12 @@ class ReplicaState:
         ejection = self.ejection
         return self.health is Health.EJECTED and ejection is not None and ejection.half_open(now)
 
+    def is_out(self, now: float) -> bool:
+        """Whether nobody would ask it who has somebody else to ask."""
+        if self.health is Health.EJECTED:
+            return not self.half_open(now)
+        return self.health is Health.UNHEALTHY or self.health is Health.ASLEEP
+
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""
         return self.in_flight + self.foreign if self.foreign and self.fresh(now) else self.in_flight

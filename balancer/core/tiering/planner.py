@@ -105,7 +105,7 @@ class Planner:
                 known.append(_NO_SCORE if classifier is None else classifier.score(text))
             return known[0]
 
-        rating = None if self._rating is None else self._rating(tenant, conversation)
+        rating = plan.rating = None if self._rating is None else self._rating(tenant, conversation)
         seen = Seen(text, tokens=prompt_tokens, tenant=tenant, wall_s=wall_s, rating=rating, score=score)
         ladder = tuple(catalog.tier(name) for name in virtual.tiers)
         case = Case(
