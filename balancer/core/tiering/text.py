@@ -161,7 +161,7 @@ def _structured(fields: dict[str, Any]) -> bool:
     formats = [fields.get("response_format")]
     for name in ("text", "output_config"):
         if isinstance(outer := fields.get(name), dict):
-            formats.append(outer.get("format"))
+            formats += [outer.get("format")]
     for one in formats:
         if isinstance(one, dict) and isinstance(kind := one.get("type"), str) and kind in _JSON_FORMATS:
             return True
