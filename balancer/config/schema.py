@@ -144,6 +144,15 @@ class Server(_Model):
     request_id_headers: Headers = ("x-request-id",)
     """Request headers that may carry the request's id; the first one sent is used."""
 
+    decision_headers: bool = True
+    """Tell with each answer which replica gave it, why, and under which id that was decided; where tiers are asked, which one, by
+    which score, and what was left before. Switch it off where clients are not to see your names."""
+
+    heal_json: bool = False
+    """Mend JSON that a client asked for (`response_format` and its like, arguments of tool calls) and a model got wrong, in
+    answers that don't stream, and say so in the head `x-balancer-healed`. A request may ask for it, or for none, with
+    `x-balancer-heal-json: 1` or `0`. Needs the extra `heal`."""
+
     event_loop: Annotated[Literal["uvloop", "asyncio"], AT_START] = "uvloop"
     """Event loop implementation."""
 

@@ -113,10 +113,14 @@ class Handler:
         tenant = self._keys.check(request.raw_headers)
         body = await self._body(request)
         form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
-        view = self._decider.understand(route.kind, body, form)
+        asked = self._tiers and self._tiers.read(route.kind, body, form, request.headers)
+        if asked is None:
+            view = self._decider.understand(route.kind, body, form)
+        else:
+            view = self._decider.understand(route.kind, body, form, fields=asked.fields, retarget=asked.open)
         view.tenant = tenant
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
-        return await self._relay(request, route, view, target, body, pinned)
+        return await self._relay(request, route, view, target, body, pinned, asked)
 
     async def _other(
         self, request: web.BaseRequest, route: Route | None, path: str, target: str

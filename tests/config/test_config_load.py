@@ -71,6 +71,8 @@ EXAMPLES = {
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
+    "decision_headers": ("false", False),
+    "heal_json": ("true", True),
 }
 READ_FROM_DISK = {"ssl_certfile", "ssl_keyfile", "api_key_file"}
 
