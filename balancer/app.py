@@ -25,6 +25,7 @@ from balancer.frontend.listeners import Listeners
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import Server, ServerLimits, server_tls
+from balancer.healing import can_heal
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
@@ -117,6 +118,8 @@ class Balancer:
             server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, SSLError) as error:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
+        if settings.heal_json and not can_heal():
+            raise ConfigError([Mistake("heal_json", "the extra `heal`: pip install 'vllm-balancer[heal]'")])
         return partial(self._apply, settings, ApiKeys(keys))
 
     def _apply(self, settings: Settings, keys: ApiKeys) -> Changes:
@@ -157,6 +160,8 @@ class Balancer:
             request_id_headers=settings.request_id_headers if settings.access_log else None,
             max_body_bytes=settings.max_body_bytes,
             is_draining=self._is_draining,
+            names_decisions=settings.decision_headers,
+            heal=settings.heal_json,
         )
 
     async def listen(self) -> None:

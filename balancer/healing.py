@@ -1,9 +1,9 @@
 """Mends JSON that the client asked for and the model got wrong: fences around it, words before it, quotes and commas.
 
 Opt-in, and never silent: a head says what was mended and what could not be. Only whole answers are looked at, up to
-MAX_ANSWER_BYTES, and of these only texts that should be JSON (`response_format`, `text.format`, `structured_outputs`, `guided_json`)
-or are the arguments of a call, and don't parse. An answer that was cut off by its token limit is left as it is: closing
-its brackets would pass a part off as the whole.
+MAX_ANSWER_BYTES, and of these only texts that should be JSON (`response_format`, `text.format`, `structured_outputs`,
+`guided_json`) or are the arguments of a call, and don't parse. An answer that was cut off by its token limit is left as it is:
+closing its brackets would pass a part off as the whole.
 
 json-repair (the extra `heal`) does the mending. It is plain Python, slow and with bad cases, so it runs in one thread beside
 the loop, and texts longer than MAX_TEXT_CHARS are left alone.
@@ -33,7 +33,7 @@ MOST_NAMED = 16
 _worker = ThreadPoolExecutor(1, "healing")
 
 
-def is_available() -> bool:
+def can_heal() -> bool:
     """Whether the extra is installed."""
     return importlib.util.find_spec("json_repair") is not None
 
@@ -57,7 +57,9 @@ class Mended(NamedTuple):
         """Lines that tell of it."""
         told = (("healed", self.healed), ("heal-failed", self.failed))
         return b"".join(
-            f"x-balancer-{what}: {', '.join(places[:MOST_NAMED])}\r\n".encode() for what, places in told if places
+            f"x-balancer-{what}: {', '.join(places[:MOST_NAMED])}\r\n".encode()
+            for what, places in told
+            if places
         )
 
 

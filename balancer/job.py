@@ -82,9 +82,7 @@ class Job:
         """How the replica's answer to the next attempt is read."""
         if self.way is None and self.healer is None and not replica.external:
             return OWN
-        return manners(
-            external=replica.external, too_long=self.way is not None, kept=self.healer is not None
-        )
+        return manners(external=replica.external, too_long=self.way is not None, kept=self.healer is not None)
 
     def follow(self, stream: Resumable) -> None:
         """The next attempt asks what the stream wants asked."""

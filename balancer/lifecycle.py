@@ -2,9 +2,9 @@
 
     understand -> (tier) -> decide -> (wait) -> send -> hold -> relay -> record
                     ^         ^                          |        |
-                    |         +---------- retry ---------+        |   nothing was given to the client yet: another takes over
-                    |         +---------- resume -----------------+   tokens were given: another goes on, where that is sound
-                    +------------------ fall back -------+            the model is ours to choose, and nobody of this tier answered
+                    |         +---------- retry ---------+        |  nothing was given to the client yet: another takes over
+                    |         +---------- resume -----------------+  tokens were given: another goes on, where that is sound
+                    +------------------ fall back -------+           the model is ours to choose, and its tier did not answer
 
 Nothing here chooses a tier or a replica (core), speaks HTTP (sending, forwarding) or renders an error (frontend).
 """
@@ -140,7 +140,9 @@ class Lifecycle:
         except Refused as refused:
             return Failed(refused)
         stream = None
-        if not self._decider.fleet.is_provided(job.request):  # a provider knows nothing of vLLM's ways to go on
+        if not self._decider.fleet.is_provided(
+            job.request
+        ):  # a provider knows nothing of vLLM's ways to go on
             stream = resumable(job.route, job.request, job.outgoing, self._limits.resume)
         if stream is not None:
             job.follow(stream)
@@ -209,7 +211,7 @@ class Lifecycle:
         record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
         record.usage, record.output_events = None, 0
         if limits.decision_headers:
-            job.told = receipt(record, job.way)
+            job.told = receipt(record)
         try:
             exchange = await self._sender.send(job, charge, stall_timeout_s=limits.client_stall_timeout_s)
             self._verdicts.judge(job.route, record, replica, exchange)

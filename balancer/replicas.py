@@ -97,8 +97,8 @@ class Replicas:
             settings.idle_timeout_s,
         )
         self._authorization = None if authorization is None else authorization.encode()
-        for replica, pool in self.pools.items():
-            if not replica.external:
+        for known, pool in self.pools.items():
+            if not known.external:
                 pool.limits, pool.authorization = self._limits, self._authorization
         for watch, _ in self._watched.values():
             watch.settings, watch.authorization = settings, authorization

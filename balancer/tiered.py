@@ -4,18 +4,25 @@
                         ^               |
                         +--- leave -----+    nothing was given to the client yet, and somebody else stands in for this trouble
 
-Each tier is asked once. Who stands in for whom the core says (core/joint.py): the chain that the user wrote, for the troubles that
-are written there, then what else may serve the request. What was left, and why, is told in a head, or in the last error.
+Each tier is asked once. Who stands in for whom the core says (core/joint.py): the chain that the user wrote, for the troubles
+that are written there, then what else may serve the request. What was left, and why, is told in a head, or in the last error.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from time import time
+from typing import NamedTuple
 
 from balancer.accounting.record import Record, Tiered
 from balancer.core.decider import Decider
 from balancer.core.errors import Blame, Refused
+from balancer.core.tiering.ask import read_ask
+from balancer.core.tiering.draw import draw
+from balancer.core.tiering.planner import Planner
 from balancer.core.tiering.rewrite import rewritten
-from balancer.core.tiering.types import Choice, Plan, Trouble
-from balancer.core.types import Decision, RequestView
+from balancer.core.tiering.text import read_text
+from balancer.core.tiering.types import Ask, Choice, Plan, Trouble
+from balancer.core.types import Decision, Json, ReplicaId, RequestView
 from balancer.forwarding.client import Outgoing
 from balancer.forwarding.ended import Ended
 from balancer.forwarding.exchange import Exchange
@@ -24,6 +31,9 @@ from balancer.vllm_api.answers import error_of
 
 _SLOW = frozenset({Ended.SLOW_FIRST_BYTE, Ended.SLOW_FIRST_TOKEN, Ended.SLOW_IDLE, Ended.LOST})
 _LIMITED = frozenset({402, 429})
+
+CONTEXTS_S = 1.0
+"""How old what is known of the tiers' contexts may be."""
 
 
 def trouble_of(failed: Failed) -> Trouble | None:
@@ -46,6 +56,15 @@ def trouble_of(failed: Failed) -> Trouble | None:
     return Trouble.FAILING
 
 
+class Asked(NamedTuple):
+    """What a request asks for beside a model: `fields` is its decoded body, `form` the content type of one that is a form."""
+
+    fields: Json = None
+    ask: Ask | None = None
+    form: str | None = None
+    heal: bool = False
+
+
 class Way:
     """`view` and `asked` are what the client sent: it named no model that is served. `form` is the content type of a body that is
     one.
@@ -61,6 +80,7 @@ class Way:
         self._form = form
         self._next: Choice | None = None
         self._propensity: float | None = None
+        self._options = plan.options
 
     def enter(self, record: Record, now: float) -> tuple[RequestView, Outgoing, Decision]:
         """What is asked of the tier that is next, and where.
@@ -112,7 +132,93 @@ class Way:
             plan.arm,
             choice.shadow,
             tuple((name, str(why)) for name, why in plan.left),
+            tenant=plan.tenant,
+            conversation=plan.conversation,
+            explored=choice.reason == "explore",
+            target=plan.virtual.target,
+            options=tuple((tier.name, None) for tier in self._options),
+            text=plan.text.last,
         )
+
+
+class Tiers:
+    """Of one configuration: what requests may ask for, and the ways that they get. `header` names the tier or model wanted."""
+
+    def __init__(self, planner: Planner, decider: Decider, header: str) -> None:
+        self._planner = planner
+        self._decider = decider
+        self._header = header
+        self._contexts: dict[str, int | None] = {}
+        self._read_at_s = float("-inf")
+
+    def ask(self, fields: Json, headers: Mapping[str, str]) -> Ask | None:
+        """None: the request names a model that is served, and leaves no choice.
+
+        Raises: Refused (400), naming what cannot be asked for.
+        """
+        return read_ask(fields, headers.get(self._header), self._planner.catalog, self._header)
+
+    def guard(self, view: RequestView) -> None:
+        """Raises: Refused, if the tenant may not ask for this model, or no more."""
+        self._planner.guard(view.model, tenant=view.tenant, wall_s=time())
+
+    def way(
+        self,
+        asked: Asked,
+        view: RequestView,
+        outgoing: Outgoing,
+        *,
+        decision_id: str,
+        pinned: ReplicaId | None,
+        now: float,
+    ) -> Way:
+        """Raises: Refused, if no tier may or can serve it."""
+        assert asked.ask is not None
+        conversation = (view.session or "").encode("utf-8", "surrogatepass") or view.conversation
+        plan = self._planner.plan(
+            asked.ask,
+            read_text(view.route, asked.fields),
+            tenant=view.tenant,
+            prompt_tokens=view.prompt_tokens,
+            contexts=self._contexts_at(now),
+            conversation=conversation,
+            wall_s=time(),
+            draw=draw(conversation or decision_id.encode(), "explore"),
+        )
+        if pinned is not None:
+            self._keep_to(plan, pinned)
+        return Way(plan, self._decider, view, outgoing, asked.form)
+
+    def _contexts_at(self, now: float) -> Mapping[str, int | None]:
+        """The longest context of each tier's replicas, as of the last second."""
+        if now - self._read_at_s > CONTEXTS_S:
+            self._read_at_s = now
+            fleet = self._decider.fleet
+            for tier in self._planner.catalog.tiers.values():
+                lengths = [
+                    replica.context_tokens
+                    for replica in fleet
+                    if (
+                        replica.id in tier.replicas
+                        if tier.replicas is not None
+                        else replica.serves(tier.model)
+                    )
+                ]
+                self._contexts[tier.name] = max((each for each in lengths if each is not None), default=None)
+        return self._contexts
+
+    def _keep_to(self, plan: Plan, pinned: ReplicaId) -> None:
+        """Only one replica has what the request goes on from: that one's tier, if it may be asked."""
+        replica = self._decider.fleet.get(pinned)
+        own = tuple(
+            tier
+            for tier in plan.options
+            if replica is not None
+            and replica.serves(tier.model)
+            and (tier.replicas is None or pinned in tier.replicas)
+        )
+        if own:
+            plan.options, plan.reason = own[:1], "sticky"
 
 
 def _as_refusal(answer: Exchange) -> Refused:

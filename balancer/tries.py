@@ -60,7 +60,9 @@ class Tries:
         before = self._failures.get(replica.id, 0)
         self._failures[replica.id] = self._each if budgeted else before + 1
         if self.last is Ended.ANSWERED and not exchange.aborted:
-            self.refused_us = exchange.status in REFUSES_US  # of a replica of our own the client is told at once
+            self.refused_us = (
+                exchange.status in REFUSES_US
+            )  # of a replica of our own the client is told at once
             self.declined = None if self.refused_us else exchange
         if exchange.too_long or (budgeted and self.left and not self._budget.take(now)):
             self.left = 0

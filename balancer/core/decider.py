@@ -19,6 +19,7 @@ from balancer.core.types import (
     EngineSample,
     Fault,
     Health,
+    Json,
     ReplicaId,
     RequestView,
     RouteKind,
@@ -62,19 +63,29 @@ class Decider:
         if not draining:
             self.fleet.warms_up(replica, now)
 
-    def understand(self, route: RouteKind, body: bytes, form: str | None) -> RequestView:
-        """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
+    def understand(
+        self,
+        route: RouteKind,
+        body: bytes,
+        form: str | None,
+        *,
+        fields: Json = None,
+        retarget: bool | None = None,
+    ) -> RequestView:
+        """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body, `fields` the body
+        decoded, if it was. `retarget`: another model may be chosen for it; None: if there are tiers.
+        """
         if form is not None and form.startswith("multipart/"):
             return read_form(route, body, form)
-        keep_prompt = self.tiering is not None
-        return read_request(route, body, self.policy.reads, self.tokens, keep_prompt=keep_prompt)
+        keep = self.tiering is not None if retarget is None else retarget
+        return read_request(route, body, self.policy.reads, self.tokens, keep_prompt=keep, fields=fields)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         """Where this attempt goes; if the decision says `wait`, it belongs into the line.
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
-        replicas = self.fleet.eligible(request.model, now, tried)
+        replicas = self.fleet.eligible(request.model, now, tried, request.among)
         return self.line.decide(request, replicas, now, retry=bool(tried))
 
     def admit(self, decision: Decision, now: float) -> Decision:

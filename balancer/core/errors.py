@@ -252,12 +252,6 @@ def head_too_large(limit_bytes: int) -> Refused:
     )
 
 
-def bad_field(param: str, expected: str) -> Refused:
-    return Refused(
-        400, f"{param}: expected {expected}.", blame=Blame.CLIENT, type="BadRequestError", param=param
-    )
-
-
 def unknown_decision(decision_id: str) -> Refused:
     return Refused(
         404,

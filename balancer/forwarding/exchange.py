@@ -80,7 +80,7 @@ class Exchange:
         manners: Manners = OWN,
         added: bytes = b"",
     ) -> None:
-        """`on_token` gets the time of a stream's first generated token, `on_id` its answer's id; `added` are lines for the head."""
+        """`on_token` gets the time of a stream's first generated token, `on_id` its answer's id; `added`: lines for the head."""
         self._client = client
         self._loop = loop
         self._on_token = on_token
@@ -184,10 +184,8 @@ class Exchange:
         if self.scanner is not None:
             events, self._held = b"".join(self._held), []
             splice = self._leg.splice
-            if splice is None:
-                head = self._head()
-            else:
-                head = self._frame(splice.begin())  # the client has its head
+            # where there is a splice, the client has its head
+            head = self._head() if splice is None else self._frame(splice.begin())
             self._give(events, head, complete=complete)
             return
         head = self._head()

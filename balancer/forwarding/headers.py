@@ -35,8 +35,8 @@ FOR_STRANGERS = frozenset(
         b"x-request-id",
     }
 )
-"""What a provider is told of the client's head. Not its key, cookies or address, nor ids of sessions, tenants and traces; nor which
-encodings it takes, so that the answer can be read here.
+"""What a provider is told of the client's head. Not its key, cookies or address, nor ids of sessions, tenants and traces; nor
+which encodings it takes, so that the answer can be read here.
 """
 _NAMES_NO_FIELD = frozenset({b"close", b"keep-alive"})
 

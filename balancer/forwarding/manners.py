@@ -17,8 +17,8 @@ _SERVER_ERRORS = frozenset(range(500, 600))  # Cloudflare's and Anthropic's are 
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """Statuses: `retryable` of answers that another may better, `busy` of those that are no fault. `too_long`: so is a prompt that
-    is too long there. `kept`: a good answer that was held whole is not given by the exchange but by who waits for it.
+    """Statuses: `retryable` of answers that another may better, `busy` of those that are no fault. `too_long`: so is a prompt
+    that is too long there. `kept`: a good answer, held whole, is not given by the exchange but by who waits for it.
     """
 
     retryable: frozenset[int] = frozenset({429, 500, 502, 503, 504})
@@ -40,5 +40,7 @@ def manners(*, external: bool, too_long: bool, kept: bool) -> Manners:
     return replace(_PROVIDER if external else OWN, too_long=too_long, kept=kept)
 
 
-REFUSES_US = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
+REFUSES_US = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
+)
 """Of a provider's answers: what it says of our key, which is nothing for the client to see."""

@@ -114,7 +114,7 @@ class SseScanner:
 
 def up_to_death(events: bytes) -> tuple[bytes, bytes | None]:
     """Whole events before the one that tells of the stream's end; and that one, if it says why."""
-    sound = []
+    sound: list[bytes] = []
     for event in split(events)[0]:
         probe = SseScanner()
         probe.feed(event)

@@ -3,8 +3,8 @@
     a request may go while   requests left >= 1  and  tokens left > 0  and  now >= paused until
 
 Both buckets hold one minute and fill evenly (token buckets). Tokens are taken by what is expected and put right by the usage of
-the answer, so the bucket may be overdrawn: then it fills from below zero. A pause is what the provider's own 429 asked for, by its
-Retry-After, or else PAUSE_S, doubled each time in a row.
+the answer, so the bucket may be overdrawn: then it fills from below zero. A pause is what the provider's own 429 asked for, by
+its Retry-After, or else PAUSE_S, doubled each time in a row.
 """
 
 MINUTE_S = 60.0
@@ -41,7 +41,9 @@ class Bucket:
 class Quota:
     """None: no such limit is known."""
 
-    def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
+    def __init__(
+        self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None
+    ) -> None:
         self._requests = None if requests_per_minute is None else Bucket(requests_per_minute)
         self._tokens = None if tokens_per_minute is None else Bucket(tokens_per_minute)
         self._paused_until_s = float("-inf")

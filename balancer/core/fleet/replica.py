@@ -60,8 +60,8 @@ class Ejection:
 
 @dataclass(slots=True)
 class Terms:
-    """On what terms a provider is asked, which is no engine of ours: nobody gets there who did not name its model or its tier, and
-    only its answers tell how it is. `attempts` is how often one request may be tried there.
+    """On what terms a provider is asked, which is no engine of ours: nobody gets there who did not name its model or its tier,
+    and only its answers tell how it is. `attempts` is how often one request may be tried there.
     """
 
     quota: Quota = field(default_factory=Quota)

@@ -69,28 +69,31 @@ def read_request(
     tokens: TokenEstimator | None = None,
     *,
     keep_prompt: bool = False,
+    fields: Json = None,
 ) -> RequestView:
-    """As much of the request as is asked for; `tokens` is what was learned of the models, None: nothing. `keep_prompt`: so
-    that it can be retargeted.
+    """As much of the request as is asked for; `tokens` is what was learned of the models, None: nothing. `fields` is the decoded
+    body, if it was. `keep_prompt`: so that it can be retargeted; then its prompt is measured whatever the policy reads.
     """
-    if reads is Reads.ENVELOPE:
+    if reads is Reads.ENVELOPE and fields is None:
         return _read_envelope(route, body)
-    fields = decode(body)
+    if fields is None:
+        fields = decode(body)
     view = _view(route, fields)
-    if not isinstance(fields, dict):
+    if not isinstance(fields, dict) or (reads is Reads.ENVELOPE and not keep_prompt):
         return view
     space = namespace(view.model, fields.get("cache_salt"))
     view.session = stated_session(fields)
     view.conversation = conversation_key(route, fields, space)
-    if reads is Reads.PROMPT:
+    if reads is Reads.PROMPT or keep_prompt:
         prompt = canonical_prompt(route, fields)
         view.prompt_bytes = len(prompt.data)
-        view.block_keys = block_keys(prompt.data, space)
+        if reads is Reads.PROMPT:
+            view.block_keys = block_keys(prompt.data, space)
         if prompt.tokens is not None:
             view.prompt_tokens, view.tokens_exact = prompt.tokens, True
         else:
             view.prompt_tokens = (tokens or _UNTAUGHT).estimate(view.model, view.prompt_bytes)
-        if keep_prompt:
+        if keep_prompt and reads is Reads.PROMPT:
             view.prompt, view.salt = prompt.data, _text(fields.get("cache_salt")) or ""
     return view
 
