@@ -18,7 +18,7 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from balancer.config import Replica, Settings
 from balancer.config.build import make_replica
-from balancer.config.providers import Provider
+from balancer.config.build_tiering import Provider
 from balancer.core.decider import Decider
 from balancer.core.fleet.replica import ReplicaState, Terms
 from balancer.core.types import ReplicaId
@@ -128,7 +128,7 @@ class Replicas:
         return changes
 
     def _apply_providers(self, providers: Sequence[Provider], changes: Changes) -> None:
-        wanted = {provider.name: provider for provider in providers}
+        wanted = {ReplicaId(provider.tier): provider for provider in providers}
         for name, before in list(self._providers.items()):
             provider = wanted.get(name)
             if provider is None or (provider.url, provider.model) != (before.url, before.model):
@@ -150,7 +150,7 @@ class Replicas:
             state.terms.attempts = provider.max_attempts
             state.terms.first_token_timeout_s = provider.first_token_timeout_s
             pool = self.pools[state]
-            pool.authorization = provider.authorization
+            pool.authorization = None if provider.key is None else f"Bearer {provider.key}".encode()
             pool.limits = replace(self._limits, keepalive_s=PROVIDER_KEEPALIVE_S)
         self._providers = wanted
 

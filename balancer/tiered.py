@@ -218,7 +218,7 @@ class Tiers:
             and (tier.replicas is None or pinned in tier.replicas)
         )
         if own:
-            plan.options, plan.reason = own[:1], "sticky"
+            plan.options, plan.forced = own[:1], "sticky"
 
 
 def _as_refusal(answer: Exchange) -> Refused:

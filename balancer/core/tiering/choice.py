@@ -66,10 +66,10 @@ def pick(plan: Plan, bids: Sequence[Bid | None], rules: Rules, kept: Kept | None
     options = plan.options
     steps = _steps(plan, bids, rules, now)
     if len(options) == 1:
-        return Pick(0, plan.reason or ("rule" if plan.rule else "asked"), steps=steps)
+        return Pick(0, plan.forced or ("rule" if plan.rule else "asked"), steps=steps)
     asked = _asked(plan, bids)
     if asked is not None:
-        return Pick(asked, plan.reason or "asked", steps=steps)
+        return Pick(asked, plan.forced or "asked", steps=steps)
     default = next((place for place, tier in enumerate(options) if tier.name == plan.virtual.default), 0)
     held = None if kept is None else _place(options, kept.tier)
     if plan.score is None or not plan.score.known:
@@ -189,7 +189,7 @@ def _asked(plan: Plan, bids: Sequence[Bid | None]) -> int | None:
         for place, tier in enumerate(options):
             if name in {tier.name, tier.model}:
                 return place
-    if ask.sort is None and not plan.reason:
+    if ask.sort is None and not plan.forced:
         return None
     found = [(place, bid) for place, bid in enumerate(bids) if bid is not None]
     if ask.sort is Sort.PRICE:

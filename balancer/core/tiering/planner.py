@@ -7,6 +7,7 @@ The classifier is asked only if more than one option is left and they differ in 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from xxhash import xxh3_64_intdigest
 
@@ -105,8 +106,9 @@ class Planner:
                 known.append(_NO_SCORE if classifier is None else classifier.score(text))
             return known[0]
 
-        rating = plan.rating = None if self._rating is None else self._rating(tenant, conversation)
-        seen = Seen(text, tokens=prompt_tokens, tenant=tenant, wall_s=wall_s, rating=rating, score=score)
+        if self._rating is not None:
+            plan.rating = self._rating(tenant, conversation)
+        seen = Seen(text, tokens=prompt_tokens, tenant=tenant, wall_s=wall_s, rating=plan.rating, score=score)
         ladder = tuple(catalog.tier(name) for name in virtual.tiers)
         case = Case(
             ask,
@@ -129,29 +131,32 @@ class Planner:
         asked = concrete or len(ladder) == 1 or (rule in ASKED and not decided)
         spent_all = rule == "budget"
         plan.rule = "+".join(filter(None, (rule, decided)))
-        plan.reason = "asked" if asked else "rule"
+        plan.forced = "asked" if asked else "rule"
         canary = self._canary(case, options, plan)
         if canary is not None:
-            options, plan.reason = canary, "canary"
+            options, plan.forced = canary, "canary"
         others: Tiers = ()
         if any(named(tier, ask.order) for tier in options):
             first, *rest = _ordered(options, ask.order)
-            options, plan.reason = (first,), "asked"
+            options, plan.forced = (first,), "asked"
             others = tuple(tier for tier in rest if ask.allow_fallbacks or named(tier, ask.order))
         elif ask.sort is not None:
             options = tuple(sorted(options, key=lambda tier: self._usd(tier, case)))
             others = options if ask.allow_fallbacks else ()
             options = options[:1] if ask.sort is Sort.PRICE else options
-            plan.reason = "asked"
+            plan.forced = "asked"
         chain = [Fallback(tier.name, _ANY_TROUBLE) for tier in (*others, *listed)]
         if ask.allow_fallbacks:
             chain += virtual.fallbacks
         if not spent_all:  # who has spent all has the weakest, or nothing
             plan.chain, plan.reserve = self._chain(chain, options, case)
         plan.options = options
-        if len(options) > 1 and not concrete and ask.sort is None:
-            plan.reason = ""
-        if known or not plan.reason:
+        if len(options) > 1 and ask.sort is None:
+            if concrete:  # the same model in several pools: whichever answers first
+                plan.ask = replace(ask, sort=Sort.LATENCY)
+            else:
+                plan.forced = ""
+        if known or not plan.forced:
             plan.score = score()
         return plan
 

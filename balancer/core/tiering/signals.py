@@ -42,8 +42,7 @@ class Seen:
 
     @cached_property
     def last(self) -> str:
-        last = self.text.last
-        return last if len(last) <= MAX_CHARS else last[: MAX_CHARS // 2] + "\n" + last[-(MAX_CHARS // 2) :]
+        return ends(self.text.last, MAX_CHARS)
 
     @cached_property
     def folded(self) -> str:
@@ -81,10 +80,13 @@ class Keywords(Signal):
 
 @dataclass(frozen=True, slots=True)
 class Pattern(Signal):
+    """Found in so many characters: as many as its time allows (config/regexes.py)."""
+
     pattern: re.Pattern[str]
+    chars: int = MAX_CHARS
 
     def holds(self, seen: Seen) -> bool:
-        return self.pattern.search(seen.last) is not None
+        return self.pattern.search(ends(seen.last, self.chars)) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,11 @@ class Tenant(Signal):
 
     def holds(self, seen: Seen) -> bool:
         return seen.tenant in self.tenants
+
+
+def ends(text: str, chars: int) -> str:
+    """Head and tail of what is longer."""
+    return text if len(text) <= chars else f"{text[: chars // 2]}\n{text[len(text) - chars // 2 :]}"
 
 
 def folded(text: str) -> str:

@@ -199,9 +199,9 @@ class Plan:
     `chain` is who is asked, in order, when one fails (whoever was asked before is passed over), `reserve` its tiers, and `left`
     tells which tiers it left and why.
 
-    `reason` (asked, rule, canary) tells why no score is needed: there is one option, or all are equally good, and what was asked
-    to sort by, time and money tell them apart. Empty: the score decides, and is there. `arm` is `experiment/arm`; each arm has a
-    share of its own to hold. `rating` is the last one that the conversation got, in [0, 1].
+    `forced` (asked, rule, canary) tells why no score is needed: there is one option, or all are equally good, and `ask.sort`
+    tells them apart. Empty: the score decides, and is there. `arm` is `experiment/arm`; its virtual model has a name of its own,
+    so that each holds a share of its own. `rating` is the last one that the conversation got, in [0, 1].
     """
 
     virtual: VirtualModel
@@ -209,7 +209,6 @@ class Plan:
     text: Text
     options: tuple[Tier, ...]
     rule: str = ""  # the decision rule that narrowed the options
-    reason: str = ""
     chain: tuple[Fallback, ...] = ()
     reserve: tuple[Tier, ...] = ()
     score: Score | None = None
@@ -217,6 +216,7 @@ class Plan:
     tenant: str = ""
     draw: float = 1.0  # uniform in [0, 1), for exploration
     arm: str = ""
+    forced: str = ""
     rating: float | None = None
     left: list[tuple[str, Trouble]] = field(default_factory=list)
     choice: "Choice | None" = None
