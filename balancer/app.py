@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from aiohttp import web
 from balancer.accounting.metrics import Metrics
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
+from balancer.config.build_tiering import Built, make_tiering
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
 from balancer.frontend.auth import ApiKeys
@@ -32,6 +34,8 @@ from balancer.logs import configure_logging
 from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
+from balancer.tier_state import TierState
+from balancer.tiered import Tiers
 from balancer.vllm_api.routes import inference_routes
 
 log = logging.getLogger("balancer")
@@ -94,6 +98,7 @@ class Balancer:
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
         self._pins = ResponsePins()
+        self._tiers = TierState(self.decider, self.metrics.tiers)
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
@@ -107,6 +112,7 @@ class Balancer:
         self._prepare(settings)()
         supervisor.start("configuration", self.reloader.watch)
         supervisor.start("silent_replicas", self._lifecycle.watchman.look)
+        supervisor.start("prices", self._tiers.look)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
         """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
@@ -120,9 +126,9 @@ class Balancer:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
         if settings.heal_json and not can_heal():
             raise ConfigError([Mistake("heal_json", "the extra `heal`: pip install 'vllm-balancer[heal]'")])
-        return partial(self._apply, settings, ApiKeys(keys))
+        return partial(self._apply, settings, ApiKeys(keys), make_tiering(settings, os.environ))
 
-    def _apply(self, settings: Settings, keys: ApiKeys) -> Changes:
+    def _apply(self, settings: Settings, keys: ApiKeys, built: Built | None) -> Changes:
         """Make the settings hold, all that are not marked AT_START. Here and nowhere else, at the start as later."""
         before, self._settings = self._settings, settings
         if (before.log_level, before.log_format) != (settings.log_level, settings.log_format):
@@ -131,7 +137,9 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
-        self._server.handler = self._make_handler(settings, keys)
+        tiers = self._tiers.apply(built, {}, settings.tier_header)
+        self._own.names = () if built is None else built.catalog.names()
+        self._server.handler = self._make_handler(settings, keys, tiers)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
@@ -139,9 +147,10 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        return self.replicas.apply(settings, replica_authorization(settings))
+        providers = () if built is None else built.providers
+        return self.replicas.apply(settings, replica_authorization(settings), providers)
 
-    def _make_handler(self, settings: Settings, keys: ApiKeys) -> Handler:
+    def _make_handler(self, settings: Settings, keys: ApiKeys, tiers: Tiers | None) -> Handler:
         realtime = Realtime(
             self.decider,
             replica_authorization=replica_authorization(settings),
@@ -160,7 +169,8 @@ class Balancer:
             request_id_headers=settings.request_id_headers if settings.access_log else None,
             max_body_bytes=settings.max_body_bytes,
             is_draining=self._is_draining,
-            names_decisions=settings.decision_headers,
+            tiers=tiers,
+            names_decisions=settings.decision_headers or tiers is not None,
             heal=settings.heal_json,
         )
 

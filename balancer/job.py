@@ -13,7 +13,7 @@ from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.manners import OWN, Manners, manners
 from balancer.healing import Healer
 from balancer.resuming import Resumable, ResumePolicy
-from balancer.tiered import Way
+from balancer.tiered import Tiers, Way
 from balancer.vllm_api.routes import Route
 
 
@@ -46,9 +46,9 @@ class LifecycleLimits:
 class Job:
     """What is asked, the bytes to send, who asked, and the record that is being written.
 
-    `pinned` is the replica that alone can answer, if there is one; `way` leads through the tiers, where the model is ours to
-    choose; `healer` mends the answer's JSON. Of the next attempt: `leg` is its part of the stream, `told` what the head says
-    of it. `given` is the exchange that last gave the client something.
+    `pinned` is the replica that alone can answer, if there is one; `tiers` is where costs are counted, if there are tiers; `way`
+    leads through them, where the model is ours to choose; `healer` mends the answer's JSON. Of the next attempt: `leg` is its
+    part of the stream, `told` what the head says of it. `given` is the exchange that last gave the client something.
     """
 
     route: Route
@@ -57,6 +57,7 @@ class Job:
     client: ClientSide
     record: Record
     pinned: ReplicaId | None
+    tiers: Tiers | None = None
     way: Way | None = None
     healer: Healer | None = None
     leg: Leg = WHOLE

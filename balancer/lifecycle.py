@@ -105,6 +105,8 @@ class Lifecycle:
                 timer.cancel()
             self._running.discard(task)
             record.ended_at = monotonic()
+            if job.tiers is not None:
+                job.tiers.ended(record, job.request, job.way)
             self._metrics.add(record)
 
     def _end(self, job: Job) -> None:

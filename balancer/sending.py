@@ -51,6 +51,7 @@ class Sender:
                 exchange.commit()
             else:
                 exchange.added += mended.head
+                job.record.mended = len(mended.healed), len(mended.failed)
                 exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
             job.given = exchange
         return exchange

@@ -14,15 +14,18 @@ from time import time
 from typing import NamedTuple
 
 from balancer.accounting.record import Record, Tiered
+from balancer.accounting.tier_metrics import TierSeries
 from balancer.core.decider import Decider
 from balancer.core.errors import Blame, Refused
+from balancer.core.fleet.replica import ReplicaState
 from balancer.core.tiering.ask import read_ask
 from balancer.core.tiering.draw import draw
 from balancer.core.tiering.planner import Planner
+from balancer.core.tiering.prices import Prices
 from balancer.core.tiering.rewrite import rewritten
 from balancer.core.tiering.text import read_text
-from balancer.core.tiering.types import Ask, Choice, Plan, Trouble
-from balancer.core.types import Decision, Json, ReplicaId, RequestView
+from balancer.core.tiering.types import Ask, Choice, Plan, Tier, Trouble
+from balancer.core.types import Decision, Json, ReplicaId, RequestView, Usage
 from balancer.forwarding.client import Outgoing
 from balancer.forwarding.ended import Ended
 from balancer.forwarding.exchange import Exchange
@@ -116,6 +119,11 @@ class Way:
         tried = ", ".join(f"{name} ({why})" for name, why in self.plan.left)
         return Failed(refused.saying(f"{refused.message} Tried: {tried}."))
 
+    @property
+    def left(self) -> tuple[tuple[str, str], ...]:
+        """The tiers that were left, each with why."""
+        return tuple((name, str(why)) for name, why in self.plan.left)
+
     def _told(self, choice: Choice, propensity: float) -> Tiered:
         plan, score = self.plan, self.plan.score
         known = score is not None and score.known
@@ -131,7 +139,7 @@ class Way:
             propensity,
             plan.arm,
             choice.shadow,
-            tuple((name, str(why)) for name, why in plan.left),
+            self.left,
             tenant=plan.tenant,
             conversation=plan.conversation,
             explored=choice.reason == "explore",
@@ -144,10 +152,14 @@ class Way:
 class Tiers:
     """Of one configuration: what requests may ask for, and the ways that they get. `header` names the tier or model wanted."""
 
-    def __init__(self, planner: Planner, decider: Decider, header: str) -> None:
+    def __init__(
+        self, planner: Planner, decider: Decider, header: str, prices: Prices, series: TierSeries
+    ) -> None:
         self._planner = planner
         self._decider = decider
         self._header = header
+        self._prices = prices
+        self._series = series
         self._contexts: dict[str, int | None] = {}
         self._read_at_s = float("-inf")
 
@@ -195,30 +207,62 @@ class Tiers:
             self._read_at_s = now
             fleet = self._decider.fleet
             for tier in self._planner.catalog.tiers.values():
-                lengths = [
-                    replica.context_tokens
-                    for replica in fleet
-                    if (
-                        replica.id in tier.replicas
-                        if tier.replicas is not None
-                        else replica.serves(tier.model)
-                    )
-                ]
+                lengths = [replica.context_tokens for replica in fleet if has(tier, replica)]
                 self._contexts[tier.name] = max((each for each in lengths if each is not None), default=None)
         return self._contexts
 
     def _keep_to(self, plan: Plan, pinned: ReplicaId) -> None:
         """Only one replica has what the request goes on from: that one's tier, if it may be asked."""
         replica = self._decider.fleet.get(pinned)
-        own = tuple(
-            tier
-            for tier in plan.options
-            if replica is not None
-            and replica.serves(tier.model)
-            and (tier.replicas is None or pinned in tier.replicas)
-        )
+        own = [tier for tier in plan.options if replica is not None and has(tier, replica)]
         if own:
-            plan.options, plan.forced = own[:1], "sticky"
+            plan.options, plan.forced = (own[0],), "sticky"
+
+    def ended(self, record: Record, request: RequestView, way: Way | None) -> None:
+        """The request has ended: what it cost, and what became of its way."""
+        tiered, catalog = record.tiered, self._planner.catalog
+        if way is not None and tiered is not None:
+            tiered.left = way.left
+            known = tiered.tier if tiered.tier in catalog.tiers else ""
+            self._series.ended(tiered.asked if tiered.asked in catalog.virtuals else "", known, tiered.reason)
+            for name, trouble in tiered.left:
+                self._series.left(name if name in catalog.tiers else "", trouble)
+        tier = self._asked(record)
+        usage = record.usage or _estimated(record, request)
+        if tier is None or usage is None:
+            return
+        self._prices.did(tier, usage)
+        usd = self._prices.usd(tier, usage)
+        if usd is None:
+            return
+        if tiered is not None:
+            tiered.usd = usd
+            options = ((catalog.tier(name), name) for name, _ in tiered.options)
+            tiered.options = tuple((name, self._prices.usd(each, usage)) for each, name in options)
+        self._series.cost(tier.model, tier.name, usd)
+        self._planner.budget.spend(request.tenant, usd, time())
+
+    def _asked(self, record: Record) -> Tier | None:
+        """Whose answer it is, if a tier's."""
+        catalog = self._planner.catalog
+        if record.tiered is not None:
+            return catalog.tiers.get(record.tiered.tier)
+        pools = () if record.model is None else catalog.pools(record.model)
+        return next((t for t in pools if t.replicas is None or record.replica in t.replicas), None)
+
+
+def has(tier: Tier, replica: ReplicaState) -> bool:
+    """Whether the replica is one of the tier's."""
+    if tier.replicas is not None:
+        return replica.id in tier.replicas
+    return not replica.external and replica.serves(tier.model) is True
+
+
+def _estimated(record: Record, request: RequestView) -> Usage | None:
+    """Of an answer that told no usage, as streams of providers don't unless they are asked; None: nothing was generated."""
+    if record.token_at is None:
+        return None
+    return Usage(request.prompt_tokens, record.output_events + 1)
 
 
 def _as_refusal(answer: Exchange) -> Refused:

@@ -55,6 +55,8 @@ def stale(fleet: Fleet, now: float) -> Metric:
         labels=("replica",),
     )
     for replica in fleet:
+        if replica.external:
+            continue  # it has none
         told = replica.sample is not None and replica.sample.waiting is not None
         family.add_metric((replica.id,), not (told and replica.fresh(now)))
     return family

@@ -46,8 +46,8 @@ class Record:
     that its policy expected of the attempt sent at `sent_at`. What is told of attempts is told of the last one.
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
-    nothing), `replica` (it broke off), `shutdown` or
-    `timeout` (ours). `resumed` counts how often another replica went on with the answer.
+    nothing), `replica` (it broke off), `shutdown` or `timeout` (ours). `resumed` counts how often another replica went on with
+    the answer. `mended`: of texts that should have been JSON, how many were made so and how many could not be.
     """
 
     path: str
@@ -68,4 +68,5 @@ class Record:
     usage: Usage | None = None
     output_events: int = 0
     decision_id: str = ""
+    mended: tuple[int, int] | None = None
     tiered: "Tiered | None" = None

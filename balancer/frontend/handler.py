@@ -240,6 +240,7 @@ class Handler:
         if asked.heal:
             job.healer = healer(route.kind, asked.fields)
         if self._tiers is not None and asked is not _NOTHING_ASKED:
+            job.tiers = self._tiers
             if asked.ask is None:
                 self._tiers.guard(view)
             else:
