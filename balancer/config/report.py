@@ -8,9 +8,12 @@ import yaml
 from pydantic import BaseModel
 
 from balancer.config.describe import key_of
+from balancer.config.keys import client_keys
 from balancer.config.load import Loaded
 from balancer.config.names import STRUCTURED
+from balancer.config.never import warnings
 from balancer.config.schema import Replica, Settings
+from balancer.config.tiering_report import readable
 
 _ORIGIN_COLUMN = 44
 _WIDTH = 10_000  # one setting, one line
@@ -32,7 +35,20 @@ def effective(loaded: Loaded) -> str:
             )
         else:
             lines.append(_line(f"{key}: {_flow(value)}", origin))
+    in_words = list(readable(loaded.settings))
+    if in_words:
+        lines += ["", *(f"# {line}" for line in in_words)]
     return "\n".join(lines)
+
+
+def warnings_of(settings: Settings) -> list[str]:
+    """What is no mistake, and hardly meant."""
+    if settings.tenant_header is not None:
+        return warnings(settings, None)
+    try:
+        return warnings(settings, client_keys(settings).values())
+    except (OSError, ValueError):
+        return warnings(settings, None)
 
 
 def plain(settings: Settings) -> dict[str, Any]:

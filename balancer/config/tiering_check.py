@@ -143,7 +143,7 @@ def _aliases(settings: Tiering) -> Iterator[Found]:
         way = [name, target]
         while way[-1] in aliases and way[-1] not in way[:-1]:
             way.append(aliases[way[-1]])
-        if way[-1] == name:
+        if way[-1] == name and name == next(each for each in aliases if each in way):  # of a circle, once
             yield at, f"a name that does not lead back here: {' -> '.join(way)}"
 
 
