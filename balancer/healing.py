@@ -151,7 +151,7 @@ def _texts(answer: dict[str, Any], wanted: Wanted | None) -> Iterator[_Text]:
             if isinstance(call.get("function"), dict):
                 yield f"choices.{i}.tool_calls.{j}", call["function"], "arguments", _ARGUMENTS, cut
     for i, item in _dicts(answer.get("output")):
-        cut = "incomplete" in {answer.get("status"), item.get("status")}
+        cut = "incomplete" in (answer.get("status"), item.get("status"))  # noqa: PLR6201 - what came may be unhashable
         if item.get("type") == "function_call":
             yield f"output.{i}", item, "arguments", _ARGUMENTS, cut
         elif wanted is not None and item.get("type") == "message":

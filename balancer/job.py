@@ -73,6 +73,8 @@ class Job:
         if self.way is not None:
             self.request, self.outgoing, self._chosen = self.way.enter(self.record, now)
             self.leg = WHOLE
+            if self.way.left:
+                self.pinned = None  # whose tier was left
 
     def take_choice(self) -> Decision | None:
         """Where the first attempt at a tier goes: that was decided with it."""

@@ -195,13 +195,13 @@ class Lifecycle:
             decision = Decision(pinned, "pinned")
         else:
             decision = job.take_choice() or self._decider.decide(request, excluded, now)
-            if fleet.has_providers:
-                decision = self._decider.admit(decision, now)
-            if decision.wait:
-                try:
-                    return await self.room.place(request, decision, excluded)
-                finally:
-                    job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
+        if fleet.has_providers:
+            decision = self._decider.admit(decision, now)
+        if decision.wait:
+            try:
+                return await self.room.place(request, decision, excluded)
+            finally:
+                job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
         return decision, self._decider.dispatch(request, decision, now)
 
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:

@@ -27,8 +27,9 @@ def _of_tier(tiered: Tiered) -> bytes:
     for name, value in (("score", tiered.score), ("threshold", tiered.threshold)):
         if value is not None:
             lines += _line(name, f"{value:.3f}")
-    if tiered.left:
-        lines += _line("fallback", ", ".join(f"{tier}={why}" for tier, why in tiered.left))
+    for name, tiers in (("fallback", tiered.left), ("skipped", tiered.barred)):
+        if tiers:
+            lines += _line(name, ", ".join(f"{tier}={why}" for tier, why in tiers))
     return lines
 
 

@@ -116,7 +116,7 @@ class Way:
         if len(self.plan.left) < 2:
             return failed
         refused = failed.refused if failed.declined is None else _as_refusal(failed.declined)
-        tried = ", ".join(f"{name} ({why})" for name, why in self.plan.left)
+        tried = ", ".join(f"{name} ({why})" for name, why in (*self.plan.left, *self.plan.barred))
         return Failed(refused.saying(f"{refused.message} Tried: {tried}."))
 
     @property
@@ -140,6 +140,7 @@ class Way:
             plan.arm,
             choice.shadow,
             self.left,
+            plan.barred if plan.left else (),
             tenant=plan.tenant,
             conversation=plan.conversation,
             explored=choice.reason == "explore",

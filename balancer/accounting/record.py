@@ -10,7 +10,7 @@ from balancer.core.types import Usage
 class Tiered:
     """What was chosen for a request that asked for a virtual model, and what it was chosen by: `score` is None where no
     classifier was asked, `propensity` the probability of the tier that was chosen first, `shadow` the tier that would have been
-    chosen, `left` the tiers that failed before, each with why.
+    chosen, `left` the tiers that failed before, each with why, `barred` those that might have stood in but for a hard rule.
 
     `options` are the tiers that might have served it, the weakest first, each with what it would have cost for the same tokens,
     None where no price is known. `arm` is EXPERIMENT/ARM. `text` is the last user turn, bounded: nobody writes it anywhere unless
@@ -29,6 +29,7 @@ class Tiered:
     arm: str = ""
     shadow: str = ""
     left: tuple[tuple[str, str], ...] = ()
+    barred: tuple[tuple[str, str], ...] = ()
     usd: float | None = None
     tenant: str = ""
     conversation: bytes = b""

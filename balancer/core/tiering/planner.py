@@ -14,7 +14,7 @@ from xxhash import xxh3_64_intdigest
 from balancer.core.errors import Refused, forbidden
 from balancer.core.tiering.budget import Budget
 from balancer.core.tiering.catalog import Catalog
-from balancer.core.tiering.rules import ANSWER_TOKENS, ASKED, Case, Rules, Tiers, named, narrow, spent
+from balancer.core.tiering.rules import ANSWER_TOKENS, ASKED, Case, Rules, Tiers, barred, named, narrow, spent
 from balancer.core.tiering.signals import Seen
 from balancer.core.tiering.types import (
     Ask,
@@ -149,7 +149,7 @@ class Planner:
         if ask.allow_fallbacks:
             chain += virtual.fallbacks
         if not spent_all:  # who has spent all has the weakest, or nothing
-            plan.chain, plan.reserve = self._chain(chain, options, case)
+            self._set_chain(plan, chain, options, case)
         plan.options = options
         if len(options) > 1 and ask.sort is None:
             if concrete:  # the same model in several pools: whichever answers first
@@ -171,11 +171,7 @@ class Planner:
             raise
 
     def _fits(self, tier: Tier, case: Case) -> bool:
-        try:
-            narrow((tier,), case)
-        except Refused:
-            return False
-        return True
+        return not barred(tier, case)
 
     def _canary(self, case: Case, options: Tiers, of: Plan) -> Tiers | None:
         """Its tier alone, or in the place of the one that it is to replace; None, if it isn't this one's turn."""
@@ -192,18 +188,21 @@ class Planner:
             return None
         return tuple(tier if each.name == canary.instead_of else each for each in options)
 
-    def _chain(
-        self, wanted: Iterable[Fallback], options: Tiers, case: Case
-    ) -> tuple[tuple[Fallback, ...], Tiers]:
+    def _set_chain(self, plan: Plan, wanted: Iterable[Fallback], options: Tiers, case: Case) -> None:
         """Of those that stand in, the ones that can and may serve the request; nobody twice, nor who is asked anyway."""
-        alone = {options[0].name} if len(options) == 1 else set()
+        passed_over = {options[0].name} if len(options) == 1 else set()
         chain: dict[str, Fallback] = {}
         for each in wanted:
             if each.to in chain:
                 chain[each.to] = Fallback(each.to, chain[each.to].on | each.on)
-            elif each.to not in alone and self._fits(self.catalog.tier(each.to), case):
-                chain[each.to] = each
-        return tuple(chain.values()), tuple(self.catalog.tier(name) for name in chain)
+            elif each.to not in passed_over:
+                why = barred(self.catalog.tier(each.to), case)
+                if why:
+                    passed_over.add(each.to)
+                    plan.barred += ((each.to, why),)
+                else:
+                    chain[each.to] = each
+        plan.chain, plan.reserve = tuple(chain.values()), tuple(self.catalog.tier(name) for name in chain)
 
     def _usd(self, tier: Tier, case: Case) -> float:
         """What the request would cost there. Replicas of one's own without a price cost less than any that has one."""

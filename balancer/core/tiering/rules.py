@@ -260,6 +260,18 @@ ASKED = frozenset({"only", "ignore", "min_tier", "max_price"})
 """Hard rules that the request itself has set."""
 
 
+def barred(tier: Tier, case: Case) -> str:
+    """The hard rule that keeps a tier from the request; empty, if none does."""
+    for name, rule in _HARD:
+        try:
+            fits = rule((tier,), case)
+        except Refused:
+            return name
+        if not fits:
+            return name
+    return ""
+
+
 def named(tier: Tier, names: Collection[str]) -> bool:
     """By its own name or its model's."""
     return tier.name in names or tier.model in names

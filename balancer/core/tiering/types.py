@@ -211,6 +211,9 @@ class Plan:
     rule: str = ""  # the decision rule that narrowed the options
     chain: tuple[Fallback, ...] = ()
     reserve: tuple[Tier, ...] = ()
+    barred: tuple[
+        tuple[str, str], ...
+    ] = ()  # of those who would stand in, who may not, and by which hard rule
     score: Score | None = None
     conversation: bytes = b""
     tenant: str = ""
