@@ -27,7 +27,6 @@ from balancer.frontend.listeners import Listeners
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import Server, ServerLimits, server_tls
-from balancer.healing import can_heal
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
@@ -124,8 +123,6 @@ class Balancer:
             server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, SSLError) as error:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
-        if settings.heal_json and not can_heal():
-            raise ConfigError([Mistake("heal_json", "the extra `heal`: pip install 'vllm-balancer[heal]'")])
         return partial(self._apply, settings, ApiKeys(keys), make_tiering(settings, os.environ))
 
     def _apply(self, settings: Settings, keys: ApiKeys, built: Built | None) -> Changes:

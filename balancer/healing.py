@@ -10,7 +10,6 @@ the loop, and texts longer than MAX_TEXT_CHARS are left alone.
 """
 
 import asyncio
-import importlib.util
 import json
 import logging
 from collections.abc import Iterator
@@ -31,11 +30,6 @@ MOST_NAMED = 16
 """Places named in a head."""
 
 _worker = ThreadPoolExecutor(1, "healing")
-
-
-def can_heal() -> bool:
-    """Whether the extra is installed."""
-    return importlib.util.find_spec("json_repair") is not None
 
 
 class Wanted(NamedTuple):
@@ -151,7 +145,7 @@ def _texts(answer: dict[str, Any], wanted: Wanted | None) -> Iterator[_Text]:
             if isinstance(call.get("function"), dict):
                 yield f"choices.{i}.tool_calls.{j}", call["function"], "arguments", _ARGUMENTS, cut
     for i, item in _dicts(answer.get("output")):
-        cut = "incomplete" in (answer.get("status"), item.get("status"))  # noqa: PLR6201 - what came may be unhashable
+        cut = "incomplete" in (answer.get("status"), item.get("status"))
         if item.get("type") == "function_call":
             yield f"output.{i}", item, "arguments", _ARGUMENTS, cut
         elif wanted is not None and item.get("type") == "message":

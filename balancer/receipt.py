@@ -9,15 +9,14 @@ _CONTROLS = dict.fromkeys((*range(0x20), 0x7F))
 
 def receipt(record: Record) -> bytes:
     """Whole lines; `record` tells of the attempt that is about to be sent."""
-    lines = _choice(record.replica or "", record.reason)
-    if record.decision_id:
-        lines += b"x-balancer-decision-id: %s\r\n" % record.decision_id.encode()
+    of_attempt = _choice(record.replica or "", record.reason)
+    lines = f"{of_attempt}x-balancer-decision-id: {record.decision_id}\r\n".encode()
     return lines if record.tiered is None else lines + _of_tier(record.tiered)
 
 
 @lru_cache(1024)
-def _choice(replica: str, reason: str) -> bytes:
-    return _line("replica", replica) + _line("reason", reason)
+def _choice(replica: str, reason: str) -> str:
+    return (_line("replica", replica) + _line("reason", reason)).decode()
 
 
 def _of_tier(tiered: Tiered) -> bytes:

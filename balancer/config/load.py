@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from balancer.config import sources
 from balancer.config.describe import Location, describe_at, key_at, keys_at
+from balancer.config.extras import can_heal
 from balancer.config.keys import keys_in
 from balancer.config.kinds import is_key
 from balancer.config.mistakes import ConfigError, Contradiction, Mistake, nearest, shown
@@ -65,6 +66,9 @@ def load(
     findings.mistakes += _file_mistakes(given)
     if settings is not None:
         findings.mistakes += _key_mistakes(settings, environ, given)
+        if settings.heal_json and not can_heal():
+            expected = "false, or the extra `heal` installed (pip install 'vllm-balancer[heal]')"
+            findings.mistakes.append(Mistake("heal_json", expected, _origin(("heal_json",), given)))
     if settings is None or findings.mistakes:
         raise ConfigError(findings.mistakes)
     origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}

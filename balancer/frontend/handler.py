@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from urllib.parse import unquote
 
@@ -11,6 +10,7 @@ from aiohttp import web
 
 from balancer.accounting import access_log
 from balancer.accounting.record import Record
+from balancer.config.extras import can_heal
 from balancer.core.decider import Decider
 from balancer.core.errors import (
     Refused,
@@ -30,10 +30,11 @@ from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.claims import Claims
+from balancer.frontend.ids import decision_ids
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
-from balancer.healing import can_heal, healer
+from balancer.healing import healer
 from balancer.job import Job
 from balancer.lifecycle import Lifecycle
 from balancer.tiered import Asked, Tiers
@@ -53,7 +54,7 @@ _CURLS_DEFAULT = "application/x-www-form-urlencoded"
 HEAL_HEADER = "x-balancer-heal-json"
 
 _NOTHING: frozenset[bytes] = frozenset()
-_NOTHING_ASKED = Asked()
+_PLAIN = Asked()
 
 
 class Handler:
@@ -92,6 +93,7 @@ class Handler:
         self._is_draining = is_draining
         self._tiers = tiers
         self._names_decisions = names_decisions
+        self._ids = decision_ids()
         self._heal = heal
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -129,28 +131,36 @@ class Handler:
         tenant = self._keys.check(request.raw_headers)
         body = await self._body(request)
         form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
-        fields, ask, heal = None, None, self._heal
-        if HEAL_HEADER in request.headers:
-            heal = self._asks_to_heal(request.headers[HEAL_HEADER])
-        if self._tiers is not None or heal:
-            form = form if form is not None and form.startswith("multipart/") else None
-            fields = decode(body) if form is None else {"model": form_field(body, form, "model")}
-            ask = self._tiers.ask(fields, request.headers) if self._tiers is not None else None
-        view = self._decider.understand(route.kind, body, form, fields=fields, retarget=ask is not None)
+        asked = _PLAIN
+        if self._tiers is not None or self._heal or HEAL_HEADER in request.headers:
+            asked = self._asked(request.headers, body, form)
+            retarget = asked.ask is not None
+            view = self._decider.understand(route.kind, body, form, fields=asked.fields, retarget=retarget)
+        else:
+            view = self._decider.understand(route.kind, body, form)
         view.tenant = tenant
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
-        asked = Asked(fields, ask, form, heal=heal or (ask is not None and ask.heal))
         return await self._relay(request, route, view, target, body, pinned, asked)
 
-    def _asks_to_heal(self, value: str) -> bool:
-        """Raises: Refused, if the header says what it can't, or asks for what is not installed."""
-        if value not in {"0", "1"}:
-            raise bad_field(HEAL_HEADER, "0 or 1")
-        if value == "1" and not can_heal():
-            raise bad_field(
-                HEAL_HEADER, "0, since answers cannot be mended here (the extra `heal` is not installed)"
-            )
-        return value == "1"
+    def _asked(self, headers: Mapping[str, str], body: bytes, form: str | None) -> Asked:
+        """What the request asks for beside a model.
+
+        Raises: Refused (400), naming what cannot be asked for.
+        """
+        form = form if form is not None and form.startswith("multipart/") else None
+        fields = decode(body) if form is None else {"model": form_field(body, form, "model")}
+        ask = None if self._tiers is None else self._tiers.ask(fields, headers)
+        heal, by = self._heal, HEAL_HEADER
+        if ask is not None and ask.heal:
+            heal, by = True, "plugins"
+        wish = headers.get(HEAL_HEADER)
+        if wish is not None:
+            if wish not in {"0", "1"}:
+                raise bad_field(HEAL_HEADER, "0 or 1")
+            heal = wish == "1"
+        if heal and not can_heal():
+            raise bad_field(by, "no healing, since the extra `heal` is not installed here")
+        return Asked(fields, ask, form, heal)
 
     async def _other(
         self, request: web.BaseRequest, route: Route | None, path: str, target: str
@@ -204,7 +214,7 @@ class Handler:
         target: str,
         body: bytes,
         pinned: ReplicaId | None,
-        asked: Asked = _NOTHING_ASKED,
+        asked: Asked = _PLAIN,
     ) -> web.StreamResponse:
         transport = request.transport
         if transport is None:  # the client left while its body was read
@@ -236,10 +246,10 @@ class Handler:
         record = Record(route.path, now)
         job = Job(route, view, outgoing, client, record, pinned)
         if self._names_decisions:
-            record.decision_id = os.urandom(16).hex()
+            record.decision_id = next(self._ids)
         if asked.heal:
             job.healer = healer(route.kind, asked.fields)
-        if self._tiers is not None and asked is not _NOTHING_ASKED:
+        if self._tiers is not None and asked is not _PLAIN:
             job.tiers = self._tiers
             if asked.ask is None:
                 self._tiers.guard(view)

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import sys
 
 import pytest
 
-from balancer import healing
+from balancer.config import extras
+from tests.config.given import only, told
 from tests.fakes.balancer import cluster
 from tests.fakes.client import chat, stream
 from tests.fakes.loops import async_test, on_both_loops
@@ -93,9 +95,22 @@ async def test_the_header_says_0_or_1(value):
         assert (reply.status, reply.json()["error"]["param"]) == (400, "x-balancer-heal-json")
 
 
+@pytest.fixture
+def _without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "json_repair", None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    extras.can_heal.cache_clear()
+    yield
+    monkeypatch.undo()
+    extras.can_heal.cache_clear()
+
+
+@pytest.mark.usefixtures("_without_the_extra")
 @async_test
-async def test_who_cannot_mend_says_so(monkeypatch):
-    monkeypatch.setattr(healing.importlib.util, "find_spec", lambda name: None)
+async def test_who_cannot_mend_says_so():
     async with cluster() as (front, _):
         reply = await front.ask(chat(**ASKED), headers=ON)
         assert (reply.status, reply.json()["error"]["param"]) == (400, "x-balancer-heal-json")
+        assert (await front.ask(chat(**ASKED))).status == 200
+    mistake = only(told({"heal_json": "true"}, {"BALANCER_REPLICAS": "http://a:1"}))
+    assert mistake.startswith("heal_json: expected false, or the extra `heal` installed")
