@@ -9,7 +9,7 @@ Half of all gains are below a sixth of the highest: most prompts need no strong 
 do that"): it is as hard as the turn before it, and a classifier that sees it alone knows nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import sqrt
@@ -39,11 +39,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`capacity` is conversations a second at which the threshold alone, at the asked share, has a P90 of TTFT of 2 s."""
+    """`capacity` is conversations a second at which each of these arms, asked for 30 %, has a P90 of TTFT of 2 s
+    (`--calibrate`).
+    """
 
     name: str
     tells: str
-    capacity: float
+    capacity: Mapping[str, float]
     documents: float = 0.0
     burst: bool = False
 
@@ -51,9 +53,9 @@ class Workload:
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("chat", "conversations of about 5 turns", 1.0),
-        Workload("documents", "one conversation in four begins with a document of about 4,000 tokens", 1.0, 0.25),
-        Workload("bursts", "chat, with 3 times the rate of hard conversations for 10 of every 40 s", 1.0, burst=True),
+        Workload("chat", "conversations of about 5 turns", {"turns": 12.0, "conversations": 16.0}),
+        Workload("documents", "one in four begins with a document of about 4,000 tokens", {"turns": 12.0, "conversations": 16.0}, 0.25),
+        Workload("bursts", "3 times the hard conversations for 10 of every 40 s", {"turns": 12.0, "conversations": 16.0}, burst=True),
     )
 }  # fmt: skip
 

@@ -105,7 +105,9 @@ class _Tiered(Simulation):
         self._tiers = arm
         self._asked = asked
         self._spread = spread
-        self._virtual = VirtualModel("auto", ("small", "large"), StrongShare(share), "small", sticky=arm.sticky)
+        self._virtual = VirtualModel(
+            "auto", ("small", "large"), StrongShare(share), "small", sticky=arm.sticky
+        )
         self._rng = Random(seed)
         self._held: dict[str, Tier] = {}
         self.plans: dict[Request, Plan] = {}

@@ -12,8 +12,8 @@ usually is. So far from the threshold quality decides, and within what the class
 money do: a busy stronger tier hands down the requests that are least sure to need it, an idle one takes them up, and each
 long answer or cold history has to be worth it. The cut is a quantile of the same worths, so the share stays.
 
-A conversation goes up as any request does, or because it goes badly (sticky.py), and down only if it costs less where it goes,
-with the history that is computed there again.
+A conversation stays where it is as long as its turns are within the band. It goes up beyond that, or because it goes badly
+(sticky.py), and down only below it, and only if the turn costs less where it goes, with the history that is computed there again.
 """
 
 from collections.abc import Sequence
@@ -170,9 +170,13 @@ def _of_conversation(plan: Plan, wanted: Pick, bids: Sequence[Bid | None], kept:
     if trouble(plan, kept) and held + 1 < len(plan.options):
         up = max(held + 1, wanted.option)
         return wanted._replace(option=up, reason="escalated", wanted=wanted.option)
-    if wanted.option >= held:
-        return wanted
     stays = wanted._replace(option=held, reason="sticky", wanted=wanted.option)
+    if wanted.option == held:
+        return wanted
+    if wanted.reason == "band":
+        return stays
+    if wanted.option > held:
+        return wanted
     if least is not None and wanted.option < least:
         return stays
     lower, upper = bids[wanted.option], bids[held]

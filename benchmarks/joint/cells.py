@@ -1,0 +1,130 @@
+"""Which cells are run, and the running of them over all cores. A cell is a workload at a rate, by an arm that is asked for a
+share, from a seed.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from benchmarks.joint.prompts import WEAK_QUALITY, WORKLOADS, Workload, spread, traffic
+from benchmarks.joint.simulation import ARMS_OF_TIERS, LARGE, Outcome, play
+from benchmarks.simulator.request import Request
+from benchmarks.stats import percentile
+
+SHARE = 0.3
+SHARES = (0.3, 0.35, 0.4)
+"""What the other arms are asked for: their quality at equal share is less, so that they are compared where it is the same."""
+LOADS = (0.7, 0.8, 0.9)
+SEEDS = (1, 2)
+DURATION_S = 360.0
+SETTLE_S = 120.0
+LIMIT_S = 2.0
+RIVALS = ("turns", "conversations")
+BOUNDS = ("all_large", "all_small")
+ABLATIONS = ("joint_no_band", "joint_not_sticky")
+SUBJECT = "joint"
+MIDDLE = 0.8
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`load` is of what `rival` bears."""
+
+    workload: str
+    rival: str
+    load: float
+    arm: str
+    share: float
+    seed: int
+
+    @property
+    def rate(self) -> float:
+        return self.load * WORKLOADS[self.workload].capacity[self.rival]
+
+
+def cells(workloads: Iterable[str], loads: Iterable[float], seeds: Iterable[int]) -> list[Cell]:
+    found = []
+    for workload, rival, load, seed in product(workloads, RIVALS, loads, seeds):
+        arms = [(SUBJECT, SHARE), *((rival, share) for share in SHARES)]
+        if load == MIDDLE:
+            arms += [(arm, SHARE) for arm in (*ABLATIONS, *BOUNDS)]
+        found += [Cell(workload, rival, load, arm, share, seed) for arm, share in arms]
+    return found
+
+
+def run_cell(cell: Cell) -> Row:
+    outcome = _outcome(WORKLOADS[cell.workload], cell.rate, cell.arm, cell.share, cell.seed)
+    return {**asdict(cell), "rate": cell.rate, **_figures(outcome)}
+
+
+def run_cells(wanted: Iterable[Cell], jobs: int, done: Callable[[Cell], None]) -> list[Row]:
+    """In the order of the cells, whoever is done first."""
+    ordered = list(wanted)
+    found: dict[Cell, Row] = {}
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(run_cell, cell): cell for cell in ordered}
+        for future in as_completed(running):
+            found[running[future]] = future.result()
+            done(running[future])
+    return [found[cell] for cell in ordered]
+
+
+def capacity(workload: str, arm: str) -> float:
+    """Conversations a second at which the arm, asked for SHARE, has a P90 of TTFT of LIMIT_S. From seeds that nothing is reported
+    of.
+    """
+    low, high = 0.0, 8.0
+    while _p90(workload, arm, high) <= LIMIT_S:
+        low, high = high, high * 1.5
+    for _ in range(5):
+        middle = (low + high) / 2
+        if _p90(workload, arm, middle) <= LIMIT_S:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _p90(workload: str, arm: str, rate: float) -> float:
+    total = 0.0
+    for seed in (101, 102):
+        total += _figures(_outcome(WORKLOADS[workload], rate, arm, SHARE, seed))["ttft_p90_s"]
+    return total / 2
+
+
+def _outcome(workload: Workload, rate: float, arm: str, share: float, seed: int) -> Outcome:
+    made, asked = traffic(workload, rate, seed, DURATION_S, SETTLE_S)
+    return play(ARMS_OF_TIERS[arm], made, asked, share, spread(), seed)
+
+
+def _figures(outcome: Outcome) -> Row:
+    """Of the requests that arrived while it was measured. One without its answer counts with the time that it has waited."""
+    end_s = outcome.run.end_s
+    measured = [
+        (request, asked) for request, asked in outcome.asked if SETTLE_S <= request.arrived_s < DURATION_S
+    ]
+    count = len(measured)
+    ttft = [_since(request, request.first_token_s, end_s) for request, _ in measured]
+    e2e = [_since(request, request.finished_s, end_s) for request, _ in measured]
+    strong = [asked.gain for request, asked in measured if request.view.model == LARGE.model]
+    return {
+        "requests": count,
+        "quality": WEAK_QUALITY + sum(strong) / count,
+        "retained": sum(strong) / sum(asked.gain for _, asked in measured),
+        "strong_share": len(strong) / count,
+        "usd_per_1000": 1000 * sum(outcome.usd(request) for request, _ in measured) / count,
+        "ttft_p50_s": percentile(ttft, 50),
+        "ttft_p90_s": percentile(ttft, 90),
+        "e2e_p50_s": percentile(e2e, 50),
+        "e2e_p90_s": percentile(e2e, 90),
+        "lost": sum(bool(request.lost) for request, _ in measured),
+        "unfinished": sum(request.finished_s is None for request, _ in measured),
+    }
+
+
+def _since(request: Request, moment_s: float | None, end_s: float) -> float:
+    return (end_s if moment_s is None else moment_s) - request.arrived_s
