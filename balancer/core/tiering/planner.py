@@ -13,7 +13,18 @@ from balancer.core.errors import Refused, forbidden
 from balancer.core.tiering.budget import Budget
 from balancer.core.tiering.catalog import Catalog
 from balancer.core.tiering.draw import draw as drawn
-from balancer.core.tiering.rules import ANSWER_TOKENS, ASKED, Case, Rules, Tiers, barred, named, narrow, spent
+from balancer.core.tiering.rules import (
+    ANSWER_TOKENS,
+    ASKED,
+    TOO_LONG,
+    Case,
+    Rules,
+    Tiers,
+    barred,
+    named,
+    narrow,
+    spent,
+)
 from balancer.core.tiering.signals import Seen
 from balancer.core.tiering.types import (
     Ask,
@@ -119,7 +130,7 @@ class Planner:
             ladder,
         )
         listed = [catalog.tier(name) for each in ask.models for name in catalog.members(each)]
-        options, rule = self._options(listed, case)
+        options, rule = self._options(plan, listed, case)
         concrete = ask.name not in catalog.virtuals
         decided = ""
         if not concrete:
@@ -156,14 +167,22 @@ class Planner:
             plan.score = score()
         return plan
 
-    def _options(self, listed: Sequence[Tier], case: Case) -> tuple[Tiers, str]:
-        """What the hard rules leave of the tiers; where they leave none, the first of those that the request falls back on."""
+    def _options(self, plan: Plan, listed: Sequence[Tier], case: Case) -> tuple[Tiers, str]:
+        """What the hard rules leave of the tiers; where they leave none, the first of those that the request falls back on, or
+        that stands in for tiers whose context is too short.
+        """
         try:
             return narrow(case.ladder, case)
-        except Refused:
+        except Refused as refused:
             for tier in listed:
                 if self._fits(tier, case):
                     return (tier,), "only"
+            if refused.code == TOO_LONG and plan.ask.allow_fallbacks:
+                for fallback in plan.virtual.fallbacks:
+                    tier = self.catalog.tier(fallback.to)
+                    if Trouble.CONTEXT in fallback.on and self._fits(tier, case):
+                        plan.left += ((each.name, Trouble.CONTEXT) for each in case.ladder)
+                        return (tier,), "context"
             raise
 
     def _fits(self, tier: Tier, case: Case) -> bool:

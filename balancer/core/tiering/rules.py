@@ -21,6 +21,9 @@ from balancer.core.tiering.types import Ask, Price, Text, Tier
 ANSWER_TOKENS = 1024
 """What an answer needs at least to be worth its prompt, where the request sets no limit."""
 
+TOO_LONG = "context_length_exceeded"
+"""OpenAI's code for it."""
+
 SURE = 2.0
 """A prompt's tokens are an estimate, and off by less than this: only beyond it is a prompt refused for its length; short of it
 the tier with the most room gets it, and its engine counts.
@@ -237,7 +240,7 @@ def _context(left: Tiers, case: Case) -> Tiers:
             f"This prompt of about {case.prompt_tokens} tokens, with {asked or 0} for the answer, is longer than the"
             f" {largest} tokens of the longest context that may serve it.",
             "messages",
-            "context_length_exceeded",
+            TOO_LONG,
         )
     return tuple(tier for tier in left if rooms[tier.name] == largest)
 
