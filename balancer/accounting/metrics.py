@@ -313,7 +313,8 @@ class Metrics(Collector):
             known = self._fleet.get(ReplicaId(name))
             draining.add_metric((name,), known is None or known.draining)
         for replica in self._fleet:
-            healthy.add_metric((replica.id,), replica.health is Health.HEALTHY)
+            unasked = replica.external and replica.health is Health.UNKNOWN  # nobody probes it
+            healthy.add_metric((replica.id,), replica.health is Health.HEALTHY or unasked)
             sample = replica.sample
             if sample is not None:
                 sampled.add_metric((replica.id,), now - sample.taken_at)
