@@ -22,6 +22,7 @@ _COMPLAINTS = (
     r"está errado|não está certo|tenta de novo|è sbagliato|ancora non funziona|\briprova\b",
     r"это (неправильно|неверно|не так)|^(неправильно|неверно)|попробуй (еще|ещё) раз|(все|всё) (еще|ещё) не работает",
     r"^(不对|不對|错了|錯了)|还是不对|還是不對|再试一次|再試一次|不是我(要|想)的",
+    r"^(هذا )?(خطأ|غير صحيح)",
     r"違います|^違う|間違って(い)?ます|もう一度やって|^틀렸|다시 해 ?(줘|봐|주세요)",
 )
 _COMPLAINT = re.compile("|".join(f"(?:{each})" for each in _COMPLAINTS))
