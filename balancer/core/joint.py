@@ -67,12 +67,13 @@ class Joint:
         picked = pick(plan, bids, tiering.steps(plan), tiering.sticky.of(plan), now)
         standing, reason = standings[picked.option], picked.reason
         if standing.trouble is not None:
-            others = {each.tier.name: each for each in standings}
+            known = {each.tier.name: each for each in standings}
             plan.left.append((standing.tier.name, standing.trouble))
-            found = self._next(plan, request, tried, now, others)
+            found = self._next(plan, request, tried, now, known)
             if found is None:
                 del plan.left[:]  # those that are only full may say so themselves
-                found = standing if standing.refused is None else _full(standings)
+                others = standings if plan.ask.allow_fallbacks else [standing]
+                found = standing if standing.refused is None else _full(others)
             if found is None:
                 assert standing.refused is not None
                 raise standing.refused

@@ -16,35 +16,13 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
+from balancer.core.tiering.complaints import complains
 from balancer.core.tiering.types import Plan, Text
 
 MOST = 50_000
 """Conversations that are remembered, the latest."""
 FEWEST_CHARS = 8
 """A shorter turn ("yes") is repeated without meaning anything by it."""
-MOST_BYTES = 1000
-"""Who is dissatisfied says so in a short turn,"""
-
-SAID_WITHIN = 120
-"""and so early in it."""
-
-_COMPLAINTS = (
-    r"\b(that|this|it)( is|'s| was)( still| just| simply| completely)? (wrong|incorrect|not (correct|right|true|what i))",
-    r"\b(that|this|it) (is|was|does|did)(n'?t| not) (correct|right|true|help|what i|work)",
-    r"\byou('re| are| were) (wrong|mistaken)|\byou (misunderstood|ignored (my|the|what))",
-    r"\bstill (wrong|incorrect|fails|failing|broken|not working|the same (error|problem|mistake))",
-    r"^(no,? )?(wrong( answer)?|try (it )?again|do it again)\b|\bnot what i (asked|wanted|meant)",
-    r"\bdas (ist|war) (immer noch |leider )?falsch|stimmt (so |leider )?nicht",
-    r"versuch(e|s)? (es )?noch ?mal|geht immer noch nicht",
-    r"c'est (toujours )?(faux|incorrect)|ce n'est pas (correct|juste|ce que)",
-    r"\bréessaie|essaie encore|ça ne marche (toujours )?pas",
-    r"\bestá mal\b|es incorrecto|no es (correcto|lo que)|inténtalo de nuevo|sigue sin funcionar",
-    r"está errado|não está certo|tenta de novo|è sbagliato|ancora non funziona|\briprova\b",
-    r"это (неправильно|неверно|не так)|^(неправильно|неверно)|попробуй (еще|ещё) раз|(все|всё) (еще|ещё) не работает",
-    r"^(不对|不對|错了|錯了)|还是不对|還是不對|再试一次|再試一次|不是我(要|想)的",
-    r"違います|^違う|間違って(い)?ます|もう一度やって|^틀렸|다시 해 ?(줘|봐|주세요)",
-)
-_COMPLAINT = re.compile("|".join(f"(?:{each})" for each in _COMPLAINTS))
 _WORD = re.compile(r"\w+")
 
 
@@ -101,13 +79,9 @@ def trouble(plan: Plan, kept: Kept) -> str:
         return "tool failed"
     if _repeated(text, kept):
         return "repeated"
-    if text.last_bytes <= MOST_BYTES and _complains(text.last[:SAID_WITHIN]):
+    if complains(text.last, text.last_bytes):
         return "dissatisfied"
     return ""
-
-
-def _complains(text: str) -> bool:
-    return _COMPLAINT.search(text.casefold().replace("\u2019", "'")) is not None
 
 
 def _repeated(text: Text, kept: Kept) -> bool:
