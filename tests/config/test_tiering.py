@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from balancer.config import ConfigError, load
 from balancer.config.build_tiering import make_tiering
+from balancer.config.reload import files
 from balancer.config.report import effective
 from balancer.config.tiering_rules import KINDS
 from balancer.core.tiering.budget import TenantPolicy
@@ -208,6 +209,21 @@ def test_the_key_of_a_provider_is_in_the_environment(tmp_path, environ):
     assert only(told({}, environ, path)) == (
         f"tiers.hosted.api_key_env: expected {expected}, given 'HOSTED_API_KEY' ({path}:8)"
     )
+
+
+def test_a_classifier_is_one_of_ours_or_a_file_that_is_watched(tmp_path):
+    mine = tmp_path / "mine.npz"
+    text = BASE.replace("threshold: 0.7,", f"threshold: 0.7, classifier: {mine},")
+    path = written(tmp_path, text)
+    mistake = only(told({}, KEY, path))
+    assert mistake.startswith(
+        "virtual_models.best.classifier: expected prior, length or a readable file: No such file or directory, given "
+    )
+    assert mistake.endswith(f"({path}:19)")
+    mine.write_bytes(b"weights")
+    loaded = load({}, KEY, path)
+    assert mine in files(loaded)
+    assert make_tiering(loaded.settings, KEY).classifiers == {"prior", str(mine)}
 
 
 def test_what_is_wrong_alone_hides_what_is_wrong_between(tmp_path):
