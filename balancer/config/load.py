@@ -84,7 +84,7 @@ def _validated(given: Mapping[str, Given], findings: Findings) -> Settings | Non
                 findings.mistakes.append(_mistake(each, given))
         # Only values that are right alone can contradict: right ones take the place of the wrong.
         wrong = {each["loc"][:2] for each in errors}
-        findings.lost |= {str(key) for key, *_ in wrong} - {"replicas"}
+        findings.lost |= {str(key) for key, *_ in wrong}
         try:
             Settings.model_validate(_mended(values, wrong))
         except ValidationError as error:

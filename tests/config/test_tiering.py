@@ -234,6 +234,20 @@ def test_what_is_wrong_alone_hides_what_is_wrong_between(tmp_path):
     assert only(told({}, KEY, path)).startswith("tiers.small.model: expected text, not empty, given 7")
 
 
+def test_what_is_wrong_elsewhere_hides_nothing(tmp_path):
+    text = BASE.replace("{min: 4000}", "{min: x}").replace(
+        "strong_share: 0.3\n", "strong_share: 0.3\n    threshold: 0.7\n"
+    )
+    path = written(tmp_path, text.replace("to: small-v2", "to: small-v3"))
+    assert [mistake.partition(":")[0] for mistake in told({}, KEY, path)] == [
+        "signals.long.length.min",
+        "virtual_models.auto.threshold",
+        "virtual_models.auto.canary.to",
+    ]
+    wrong_replica = written(tmp_path, BASE.replace("http://10.0.0.2:8000", "10.0.0.2:8000", 1))
+    assert only(told({}, KEY, wrong_replica)).startswith("replicas[1].url: ")
+
+
 @pytest.mark.parametrize(
     ("given_value", "minute"),
     [("22:00", 1320), (1320, 1320), ("06:05", 365), ("24:00", 1440), (0, 0)],
