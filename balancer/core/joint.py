@@ -124,9 +124,10 @@ class Joint:
         place = names.index(plan.left[0][0]) if plan.left[0][0] in names else 0
         options = (*plan.options[place + 1 :], *reversed(plan.options[: place + 1]))
         reserve = {tier.name: tier for tier in plan.reserve}
-        chain = (reserve[each.to] for each in plan.chain if trouble in each.on)
+        names = [each.to for each in plan.chain if trouble in each.on]
+        chain = (reserve.get(name) or self._tiering.tiers.get(name) for name in names)
         others = options if plan.ask.allow_fallbacks else ()
-        return next((tier for tier in (*chain, *others) if tier.name not in gone), None)
+        return next((tier for tier in (*chain, *others) if tier and tier.name not in gone), None)
 
     def _standing(
         self, plan: Plan, tier: Tier, request: RequestView, tried: frozenset[ReplicaId], now: float
