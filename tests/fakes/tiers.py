@@ -1,7 +1,7 @@
 """A balancer in front of two tiers of its own and a provider, each a fake that says what it was asked."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tests.fakes.balancer import Front, balancing
@@ -47,9 +47,14 @@ def settings(virtual_models: Any, **hosted: Any) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def tiered(
-    virtual_models: Any = None, hosted: dict[str, Any] | None = None, **more: Any
+    virtual_models: Any = None,
+    hosted: dict[str, Any] | None = None,
+    twins: Sequence[Replica] = (),
+    **more: Any,
 ) -> AsyncIterator[Tiered]:
-    """By default `auto` is the small tier, with the large one and the provider behind it for all troubles."""
+    """`twins` are further replicas. By default `auto` is the small tier, with the large one and the provider behind it for all
+    troubles.
+    """
     made = [
         await Replica(name, model=model).start()
         for name, model in (("r-small", "s"), ("r-large", "l"), ("r-hosted", "p"))
@@ -61,7 +66,7 @@ async def tiered(
         **(hosted or {}),
     )
     try:
-        async with balancing(small, large, wait_for=None, **chosen, **more) as front:
+        async with balancing(small, large, *twins, wait_for=None, **chosen, **more) as front:
             own = [state for state in front.fleet if not state.external]
             await until(lambda: all(state.health == "healthy" and state.models for state in own))
             yield Tiered(front, *made)

@@ -7,7 +7,7 @@ import pytest
 from balancer.core.types import Health
 from tests.fakes.client import chat, stream
 from tests.fakes.loops import async_test, on_both_loops, until
-from tests.fakes.replica import ROLE, SSE_HEAD, answer, answers, chunk, silent, token
+from tests.fakes.replica import ROLE, SSE_HEAD, Replica, answer, answers, chunk, silent, token
 from tests.fakes.tiers import KEY, tiered
 
 BUSY = {"error": {"message": "busy", "type": "ServiceUnavailableError", "code": 503}}
@@ -304,3 +304,120 @@ async def test_what_it_cost_is_counted_and_logged(caplog):
         page = (await tiers.front.ask(target="/metrics")).body.decode()
         assert "ttt" not in page
         assert 'balancer_cost_usd_total{model_name="p",tier="hosted"} 0.0011' in page
+
+
+@async_test
+async def test_a_tier_whose_line_is_full_is_left():
+    chosen = {"auto": {"tiers": ["small"], "fallback": [{"to": "large", "on": "saturated"}]}}
+    async with tiered(chosen, max_in_flight_per_replica=1, max_waiting=0) as tiers:
+        held = []
+        tiers.small.on_post = lambda connection, request: held.append(connection)
+        client = await tiers.front.client()
+        client.send(chat(model="auto"))
+        await until(lambda: held)
+        reply = await tiers.ask()
+        assert (reply.json()["served_by"], told(reply)["fallback"]) == ("r-large", "small=saturated")
+        held[0].respond(200, {})
+        assert (await client.read()).status == 200
+
+
+@async_test
+async def test_a_request_that_waited_too_long_for_a_tier_is_sent_to_the_next():
+    async with tiered(max_in_flight_per_replica=1, max_wait_s=0.1, policy="round_robin") as tiers:
+        held = []
+        tiers.small.on_post = lambda connection, request: held.append(connection)
+        client = await tiers.front.client()
+        client.send(chat(model="auto"))
+        await until(lambda: held)
+        reply = await tiers.ask()
+        assert (reply.json()["served_by"], told(reply)["fallback"]) == ("r-large", "small=saturated")
+        held[0].respond(200, {})
+        await client.read()
+        assert tiers.front.idle()
+
+
+@async_test
+async def test_who_has_spent_its_budget_is_refused_and_others_are_not():
+    keys = {"api_keys": ["k-blue"], "tenants": {"team": {"usd_per_day": 0.00001}}, "tenant_header": "x-team"}
+    headers = {"Authorization": "Bearer k-blue", "X-Team": "team"}
+    async with tiered(**keys) as tiers:
+        # 7 prompt tokens at 1 USD a million and 2 at 2 are 0.000011
+        assert (await tiers.ask(headers=headers)).status == 200
+        for model in ("auto", "s"):
+            reply = await tiers.ask(chat(model=model), headers=headers)
+            assert (reply.status, reply.json()["error"]["code"]) == (429, "insufficient_quota")
+            assert int(reply.get("retry-after")) > 0
+        assert (await tiers.ask(headers={**headers, "X-Team": "other"})).status == 200
+
+
+@async_test
+async def test_who_costs_too_much_does_not_stand_in_and_that_is_told():
+    async with tiered() as tiers:
+        tiers.small.on_post = answers(503, BUSY)
+        cheap = {"max_price": {"prompt": 50, "completion": 50}}
+        reply = await tiers.ask(chat(model="auto", provider=cheap))
+        assert (told(reply)["tier"], told(reply)["skipped"]) == ("large", "hosted=max_price")
+        tiers.large.on_post = answers(503, BUSY)
+        reply = await tiers.ask(chat(model="auto", provider=cheap))
+        tried = "Tried: small (saturated), large (saturated), hosted (max_price)."
+        assert (reply.status, reply.json()["error"]["message"]) == (503, f"busy {tried}")
+        assert not tiers.hosted.posts
+
+
+@async_test
+async def test_a_stored_response_is_gone_on_with_where_it_is():
+    path = "/v1/responses"
+    chosen = {"auto": {"tiers": ["small", "large"], "threshold": 0.5, "default": "small"}}
+    async with tiered(chosen) as tiers:
+        answered = await tiers.ask({"model": "l", "input": "hi"}, target=path)
+        going_on = {"model": "auto", "input": "more", "previous_response_id": answered.json()["id"]}
+        reply = await tiers.ask(going_on, target=path)
+        assert (reply.json()["served_by"], told(reply)["tier"]) == ("r-large", "large")
+        assert told(reply)["reason"] == "pinned"
+        tiers.large.on_post = answers(500, BUSY)
+        reply = await tiers.ask(going_on, target=path)
+        assert (reply.status, tiers.asked()[-1]) == (500, "l")
+
+
+@async_test
+async def test_no_heads_where_nobody_is_to_see_names():
+    async with tiered(decision_headers=False) as tiers:
+        reply = await tiers.ask()
+        assert reply.status == 200
+        assert not any(name.startswith("x-balancer") for name, _ in reply.headers)
+
+
+@async_test
+async def test_an_alias_is_good_on_every_route_and_in_forms():
+    async with tiered(model_aliases={"whisper-1": "l", "text-embedding-3": "small"}) as tiers:
+        reply = await tiers.ask({"model": "text-embedding-3", "input": "a"}, target="/v1/embeddings")
+        assert (reply.json()["served_by"], tiers.small.posts[0].json()["model"]) == ("r-small", "s")
+        form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        reply = await tiers.ask(form, target="/v1/audio/transcriptions", headers=kind)
+        assert reply.json()["served_by"] == "r-large"
+        assert tiers.large.posts[0].body == form.replace(b"whisper-1", b"l")
+
+
+@async_test
+async def test_a_stream_goes_on_at_another_replica_of_its_tier():
+    twin = await Replica("r-twin", model="s").start()
+    async with tiered({"auto": {"tiers": ["small"], "fallback": "large"}}, twins=[twin]) as tiers:
+        broken = []
+
+        def breaks(connection, request):
+            if broken:
+                answer(connection, request)
+                return
+            broken.append(connection.replica)
+            connection.write(SSE_HEAD, chunk(ROLE), chunk(token("a")))
+            connection.fin()
+
+        tiers.small.on_post = twin.on_post = breaks
+        reply = await tiers.ask(stream(model="auto", temperature=0))
+        assert reply.complete
+        other = "r-twin" if broken[0] is tiers.small else "r-small"
+        text = [e["choices"][0]["delta"].get("content") for e in reply.events()[:-1] if e["choices"]]
+        assert "".join(filter(None, text)) == f"a{other}"
+        assert not tiers.large.posts
+    await twin.stop()
