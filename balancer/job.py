@@ -81,6 +81,16 @@ class Job:
         chosen, self._chosen = self._chosen, None
         return chosen
 
+    def settle(self) -> None:
+        """The request has ended: its costs are counted, also of an answer that was cut off, as far as that had come."""
+        if self.tiers is None:
+            return
+        record, given = self.record, self.given
+        if record.usage is None and given is not None and given.scanner is not None:
+            record.token_at = record.token_at or given.token_at
+            record.output_events = max(record.output_events, given.scanner.events)
+        self.tiers.ended(record, self.request, self.way)
+
     def manners(self, replica: ReplicaState) -> Manners:
         """How the replica's answer to the next attempt is read."""
         if self.way is None and self.healer is None and not replica.external:

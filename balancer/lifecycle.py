@@ -105,8 +105,7 @@ class Lifecycle:
                 timer.cancel()
             self._running.discard(task)
             record.ended_at = monotonic()
-            if job.tiers is not None:
-                job.tiers.ended(record, job.request, job.way)
+            job.settle()
             self._metrics.add(record)
 
     def _end(self, job: Job) -> None:
