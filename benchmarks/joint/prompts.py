@@ -54,10 +54,20 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("chat", "conversations of about 5 turns", {"turns": 12.0, "conversations": 16.0}),
-        Workload("documents", "one in four begins with a document of about 4,000 tokens", {"turns": 12.0, "conversations": 16.0}, 0.25),
-        Workload("bursts", "3 times the hard conversations for 10 of every 40 s", {"turns": 12.0, "conversations": 16.0}, burst=True),
+        Workload(
+            "documents",
+            "one in four begins with a document of about 4,000 tokens",
+            {"turns": 12.0, "conversations": 16.0},
+            documents=0.25,
+        ),
+        Workload(
+            "bursts",
+            "3 times the hard conversations for 10 of every 40 s",
+            {"turns": 12.0, "conversations": 16.0},
+            burst=True,
+        ),
     )
-}  # fmt: skip
+}
 
 
 @cache
