@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from benchmarks.joint.prompts import WEAK_QUALITY, WORKLOADS, Workload, spread, traffic
+from benchmarks.joint.prompts import WEAK_QUALITY, WORKLOADS, spread, traffic
 from benchmarks.joint.simulation import ARMS_OF_TIERS, LARGE, Outcome, play
 from benchmarks.simulator.request import Request
 from benchmarks.stats import percentile
@@ -19,7 +19,9 @@ SHARES = (0.3, 0.36)
 LOADS = (0.7, 0.8, 0.9)
 SEEDS = (1, 2)
 DURATION_S = 240.0
-SETTLE_S = 80.0
+QUICK_S = 60.0
+SETTLED = 1 / 3
+"""So much of the time only fills caches and lets the share settle."""
 LIMIT_S = 2.0
 CALIBRATED_ON = 101
 RIVALS = ("turns", "conversations")
@@ -33,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`load` is of what `rival` bears."""
+    """`load` is of what `rival` bears; traffic arrives for `duration_s`."""
 
     workload: str
     rival: str
@@ -41,25 +43,33 @@ class Cell:
     arm: str
     share: float
     seed: int
+    duration_s: float = DURATION_S
 
     @property
     def rate(self) -> float:
         return self.load * WORKLOADS[self.workload].capacity[self.rival]
 
 
-def cells(workloads: Iterable[str], loads: Iterable[float], seeds: Iterable[int]) -> list[Cell]:
+def cells(
+    workloads: Iterable[str],
+    loads: Iterable[float] = LOADS,
+    seeds: Iterable[int] = SEEDS,
+    duration_s: float = DURATION_S,
+) -> list[Cell]:
     found = []
     for workload, rival, load, seed in product(workloads, RIVALS, loads, seeds):
         arms = [(SUBJECT, SHARE), *((rival, share) for share in SHARES)]
         if load == MIDDLE and rival == RIVALS[-1]:
             arms += [(arm, SHARE) for arm in (*ABLATIONS, *BOUNDS)]
-        found += [Cell(workload, rival, load, arm, share, seed) for arm, share in arms]
+        found += [Cell(workload, rival, load, arm, share, seed, duration_s) for arm, share in arms]
     return found
 
 
 def run_cell(cell: Cell) -> Row:
-    outcome = _outcome(WORKLOADS[cell.workload], cell.rate, cell.arm, cell.share, cell.seed)
-    return {**asdict(cell), "rate": cell.rate, **_figures(outcome)}
+    settle_s = SETTLED * cell.duration_s
+    made, asked = traffic(WORKLOADS[cell.workload], cell.rate, cell.seed, cell.duration_s, settle_s)
+    outcome = play(ARMS_OF_TIERS[cell.arm], made, asked, cell.share, spread(), cell.seed)
+    return {**asdict(cell), "rate": cell.rate, **_figures(outcome, settle_s, cell.duration_s)}
 
 
 def run_cells(wanted: Iterable[Cell], jobs: int, done: Callable[[Cell], None]) -> list[Row]:
@@ -78,33 +88,28 @@ def capacity(workload: str, arm: str) -> float:
     """Conversations a second at which the arm, asked for SHARE, has a P90 of TTFT of LIMIT_S. From a seed of which
     nothing is reported.
     """
+    known = WORKLOADS[workload].capacity[arm]
+
+    def p90_s(rate: float) -> float:
+        cell = Cell(workload, arm, rate / known, arm, SHARE, CALIBRATED_ON)
+        return float(run_cell(cell)["ttft_p90_s"])
+
     low, high = 0.0, 9.0
-    while _p90(workload, arm, high) <= LIMIT_S:
+    while p90_s(high) <= LIMIT_S:
         low, high = high, high * 1.4
     for _ in range(4):
         middle = (low + high) / 2
-        if _p90(workload, arm, middle) <= LIMIT_S:
+        if p90_s(middle) <= LIMIT_S:
             low = middle
         else:
             high = middle
     return low
 
 
-def _p90(workload: str, arm: str, rate: float) -> float:
-    return float(_figures(_outcome(WORKLOADS[workload], rate, arm, SHARE, CALIBRATED_ON))["ttft_p90_s"])
-
-
-def _outcome(workload: Workload, rate: float, arm: str, share: float, seed: int) -> Outcome:
-    made, asked = traffic(workload, rate, seed, DURATION_S, SETTLE_S)
-    return play(ARMS_OF_TIERS[arm], made, asked, share, spread(), seed)
-
-
-def _figures(outcome: Outcome) -> Row:
+def _figures(outcome: Outcome, start_s: float, over_s: float) -> Row:
     """Of the requests that arrived while it was measured. One without its answer counts with the time that it has waited."""
     end_s = outcome.run.end_s
-    measured = [
-        (request, asked) for request, asked in outcome.asked if SETTLE_S <= request.arrived_s < DURATION_S
-    ]
+    measured = [(request, asked) for request, asked in outcome.asked if start_s <= request.arrived_s < over_s]
     count = len(measured)
     ttft = [_since(request, request.first_token_s, end_s) for request, _ in measured]
     e2e = [_since(request, request.finished_s, end_s) for request, _ in measured]

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
-from benchmarks.joint.cells import LOADS, MIDDLE, RIVALS, SEEDS, Cell, capacity, cells, run_cells
+from benchmarks.joint.cells import MIDDLE, QUICK_S, RIVALS, SEEDS, Cell, capacity, cells, run_cells
 from benchmarks.joint.figures import matches, tables
 from benchmarks.joint.prompts import WORKLOADS
 from benchmarks.report import console, read_json, write_json
@@ -21,7 +21,9 @@ NAME = "joint"
 
 def joint(
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="One workload at one load, one seed.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One workload at one load, one seed, a minute of traffic.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; all cores unless told.")] = len(
         os.sched_getaffinity(0)
     ),
@@ -54,7 +56,7 @@ def joint(
 
 def _run(quick: bool, jobs: int, screen: Console) -> dict[str, Any]:
     facts = fingerprint()
-    wanted = cells(["chat"], [MIDDLE], SEEDS[:1]) if quick else cells(WORKLOADS, LOADS, SEEDS)
+    wanted = cells(["chat"], [MIDDLE], SEEDS[:1], QUICK_S) if quick else cells(WORKLOADS)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as progress:
         bar = progress.add_task("simulating", total=len(wanted))

@@ -20,7 +20,7 @@ NOISE = 1.05
 """A ratio of less is not told from 1 by these seeds."""
 
 Row = dict[str, Any]
-_FIGURES = (
+FIGURES = (
     "quality",
     "retained",
     "strong_share",
@@ -63,7 +63,7 @@ def means(rows: Iterable[Row]) -> dict[tuple[str, str, float, str, float], Row]:
         key = row["workload"], row["rival"], row["load"], row["arm"], row["share"]
         by_cell.setdefault(key, []).append(row)
     return {
-        key: {figure: sum(row[figure] for row in found) / len(found) for figure in _FIGURES}
+        key: {figure: sum(row[figure] for row in found) / len(found) for figure in FIGURES}
         for key, found in by_cell.items()
     }
 
