@@ -141,9 +141,12 @@ class Balancer:
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
         self._lifecycle.limit(LifecycleLimits.of(settings))
-        self.decider.health, fleet = health_policy(settings), self.decider.fleet
-        self.decider.line.limits = admission_limits(settings)
-        fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
+        self.decider.configure(
+            health_policy(settings),
+            admission_limits(settings),
+            panic_threshold=settings.panic_threshold,
+            warmup_s=settings.warmup_s,
+        )
         providers = () if built is None else built.providers
         return self.replicas.apply(settings, replica_authorization(settings), providers)
 

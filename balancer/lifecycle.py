@@ -61,7 +61,7 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self.room = WaitingRoom(decider)
         self.watchman = Watchman()
-        self._sender = Sender(pools, pins, self.watchman, self.room.stir)
+        self._sender = Sender(decider, pools, pins, self.watchman, self.room.stir)
 
     def limit(self, limits: LifecycleLimits) -> None:
         """Other limits hold, from the next step of every request on."""

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
@@ -26,11 +27,13 @@ class Sender:
 
     def __init__(
         self,
+        decider: Decider,
         pools: Mapping[ReplicaState, ConnectionPool],
         pins: ResponsePins,
         watchman: Watchman,
         stir: Callable[[], None],
     ) -> None:
+        self._decider = decider
         self._pools = pools
         self._pins = pins
         self._watchman = watchman
@@ -99,7 +102,7 @@ class Sender:
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
-        charge.first_token(now)
+        self._decider.first_token(charge, now)
         self._stir()
 
 

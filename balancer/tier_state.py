@@ -10,7 +10,6 @@ from balancer.accounting.tier_metrics import TierSeries
 from balancer.config.build_tiering import Built
 from balancer.core.decider import Decider
 from balancer.core.tiering.budget import Budget
-from balancer.core.tiering.memory import Tiering
 from balancer.core.tiering.planner import Planner
 from balancer.core.tiering.prices import Prices
 from balancer.core.tiering.types import Classifier
@@ -36,12 +35,9 @@ class TierState:
         """These tiers hold from now on; requests under way keep those that they began with. None: there are none."""
         self._built = built
         if built is None:
-            self._decider.tiering = None
+            self._decider.tier(None)
             return None
-        tiers = built.catalog.tiers
-        if self._decider.tiering is None:
-            self._decider.tiering = Tiering(tiers)
-        self._decider.tiering.tiers = tiers
+        self._decider.tier(built.catalog.tiers)
         self._budget.policies = built.tenants
         planner = Planner(
             built.catalog,
