@@ -22,7 +22,6 @@ from balancer.core.tiering.memory import Tiering
 from balancer.core.tiering.types import Choice, Offer, Plan, Tier, Trouble
 from balancer.core.types import Decision, ReplicaId, RequestView
 
-
 Retarget = Callable[[RequestView, str, frozenset[ReplicaId] | None], RequestView]
 """A request as asked of another model (core/request/parse.py)."""
 

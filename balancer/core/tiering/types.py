@@ -236,6 +236,9 @@ class Plan:
     left: list[tuple[str, Trouble]] = field(default_factory=list)
     choice: "Choice | None" = None
     signs: Signs | None = None  # of `text`, if they were read before
+    number: int = field(
+        default=0, init=False, repr=False, compare=False
+    )  # its place in the journal, if there is one
 
 
 class Offer(NamedTuple):
