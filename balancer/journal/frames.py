@@ -1,12 +1,12 @@
 """A journal file: a line that says what it is, then frames, each with events, whole or not at all.
 
-    frame = length, CRC-32, events, flags (little-endian, 13 bytes), then that many bytes: events in MessagePack, zlib'd
+    frame = length, CRC-32 (little-endian, 8 bytes), then that many bytes: an array of events in MessagePack, compressed by zlib
 
 A process that is killed leaves a torn frame at the end, at most. What is read stops before it, and says so.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -19,19 +19,18 @@ LEVEL = 1
 MOST_BYTES = 16 * 1024 * 1024
 """Of a frame, written out. No writer comes near it."""
 
-_HEAD = Struct("<IIIB")
-_ZLIB = 1
-_ARRAY = b"\xdd"  # MessagePack: an array with a 32-bit count, which its elements follow
+_HEAD = Struct("<II")
 
 Event = list[Any]
 
+_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Event]).decode
 
 
-def pack(events: bytes, count: int) -> bytes:
-    """A frame of encoded events, one after the other."""
-    packed = zlib.compress(events, LEVEL)
-    return _HEAD.pack(len(packed), zlib.crc32(packed), count, _ZLIB) + packed
+def pack(events: Sequence[Sequence[Any]]) -> bytes:
+    """A frame."""
+    packed = zlib.compress(_encode(events), LEVEL)
+    return _HEAD.pack(len(packed), zlib.crc32(packed)) + packed
 
 
 @dataclass(slots=True)
@@ -69,15 +68,15 @@ def _frame(file: BinaryIO, read: Read) -> list[Event] | None:
     if len(head) < _HEAD.size:
         read.trouble = "torn"
         return None
-    length, checksum, count, flags = _HEAD.unpack(head)
-    if length > MOST_BYTES or flags != _ZLIB:
+    length, checksum = _HEAD.unpack(head)
+    if length > MOST_BYTES:
         read.trouble = "damaged"
         return None
     packed = file.read(length)
     if len(packed) < length:
         read.trouble = "torn"
         return None
-    events = None if zlib.crc32(packed) != checksum else _events(packed, count)
+    events = None if zlib.crc32(packed) != checksum else _events(packed)
     if events is None:
         read.trouble = "damaged"
         return None
@@ -85,12 +84,12 @@ def _frame(file: BinaryIO, read: Read) -> list[Event] | None:
     return events
 
 
-def _events(packed: bytes, count: int) -> list[Event] | None:
+def _events(packed: bytes) -> list[Event] | None:
     unpacker = zlib.decompressobj()
     try:
         raw = unpacker.decompress(packed, MOST_BYTES)
         if not unpacker.eof:
             return None
-        return _decode(_ARRAY + count.to_bytes(4, "big") + raw)
+        return _decode(raw)
     except (zlib.error, msgspec.MsgspecError, RecursionError):
         return None

@@ -1,6 +1,5 @@
 """Plans as they were written (scribe.py): virtual models, tiers, and what the choice among them sees of a request."""
 
-from collections.abc import Callable
 from typing import Any
 
 from balancer.core.tiering.share import Calibrated
@@ -25,9 +24,6 @@ from balancer.core.tiering.types import (
 from balancer.core.types import Decision, ReplicaId
 from balancer.journal.frames import Event
 from balancer.journal.scribe import KEPT
-from balancer.journal.tables import Named
-
-Ids = Callable[[Any], bytes]
 
 
 class PlanReader:
@@ -62,13 +58,12 @@ class PlanReader:
             external=external,
         )
 
-    def plan(self, event: Event, names: Named[str], ids: Named[bytes]) -> None:
+    def plan(self, event: Event) -> None:
         _, number, virtual, options, reserve, chain, ask, score, conversation, tenant, *rest = event
         draw, rating, forced, ruled, text, signs, chosen = rest
         threshold, order, sort, allow_fallbacks = ask
         turns, answer_tokens = text
         at = self._virtuals[virtual]
-        key = b"" if conversation is None else ids.name(conversation)
         plan = Plan(
             at,
             Ask(
@@ -84,10 +79,10 @@ class PlanReader:
             tuple(Fallback(to, frozenset(map(Trouble, on))) for to, on in chain),
             tuple(self._tiers[each] for each in reserve),
             score=None if score is None else _score(*score),
-            conversation=key,
-            tenant="" if tenant is None else names.name(tenant),
+            conversation=conversation,
+            tenant=tenant,
             draw=draw,
-            forced=names.name(forced),
+            forced=forced,
             rating=rating,
             signs=Signs(*signs),
         )

@@ -4,7 +4,7 @@ Each call is done first and written then, with what came of it, so a replay can 
 is read from the clock or drawn here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from balancer.core.admission import Limits, Line
@@ -46,10 +46,10 @@ class RecordedLine(Line):
         try:
             waiting = super().join(request, decision, now, tried)
         except Refused:
-            scribe.put((kinds.WAITS, scribe.time(now), self._joined, asked, scribe.some(tried), False))
+            scribe.put((kinds.WAITS, now, self._joined, asked, _in_order(tried), False))
             raise
         self._numbers[waiting] = self._joined
-        scribe.put((kinds.WAITS, scribe.time(now), self._joined, asked, scribe.some(tried), True))
+        scribe.put((kinds.WAITS, now, self._joined, asked, _in_order(tried), True))
         return waiting
 
     def leave(self, waiting: Waiting) -> None:
@@ -64,7 +64,7 @@ class RecordedLine(Line):
         try:
             for waiting, decision in super().release(now):
                 if not begun:
-                    scribe.put((kinds.RELEASE, scribe.time(now), False))
+                    scribe.put((kinds.RELEASE, now, False))
                     begun = True
                 number = self._numbers.pop(waiting, 0)
                 scribe.put((kinds.RELEASED, number, _outcome(scribe, decision)))
@@ -74,7 +74,7 @@ class RecordedLine(Line):
             if begun:
                 scribe.put((kinds.RELEASE_ENDS, ended))
             elif ended:
-                scribe.put((kinds.RELEASE, scribe.time(now), True))
+                scribe.put((kinds.RELEASE, now, True))
 
 
 class Recorder(Decider):
@@ -120,7 +120,7 @@ class Recorder(Decider):
     def drain(self, replica: ReplicaState, *, draining: bool, now: float) -> None:
         super().drain(replica, draining=draining, now=now)
         scribe = self._scribe
-        scribe.put((kinds.DRAIN, scribe.time(now), scribe.replica(replica), draining))
+        scribe.put((kinds.DRAIN, now, scribe.replica(replica), draining))
 
     def serves(self, replica: ReplicaState, models: frozenset[str]) -> None:
         super().serves(replica, models)
@@ -166,9 +166,9 @@ class Recorder(Decider):
             decision = super().decide(request, tried, now)
         except Refused as refused:
             status = scribe.refused(refused)
-            scribe.put((kinds.DECIDE, scribe.time(now), asked, scribe.some(tried), status))
+            scribe.put((kinds.DECIDE, now, asked, _in_order(tried), status))
             raise
-        scribe.put((kinds.DECIDE, scribe.time(now), asked, scribe.some(tried), scribe.decided(decision)))
+        scribe.put((kinds.DECIDE, now, asked, _in_order(tried), scribe.decided(decision)))
         return decision
 
     def choose(self, plan: Plan, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Choice:
@@ -182,13 +182,12 @@ class Recorder(Decider):
             choice = super().choose(plan, request, tried, now)
         except Refused as refused:
             outcome = scribe.refused(refused)
-            event = (kinds.CHOOSE, scribe.time(now), of, asked, scribe.some(tried), left, self._asked)
+            event = (kinds.CHOOSE, now, of, asked, _in_order(tried), left, self._asked)
             scribe.put((*event, outcome))
             raise
         to = 0 if choice.request is None else scribe.request(choice.request)
-        event = (kinds.CHOOSE, scribe.time(now), of, asked, scribe.some(tried), left, self._asked)
-        tier = scribe.name(choice.tier.name), scribe.name(choice.reason), to
-        scribe.put((*event, (*tier, *scribe.decided(choice.decision))))
+        event = (kinds.CHOOSE, now, of, asked, _in_order(tried), left, self._asked)
+        scribe.put((*event, (choice.tier.name, choice.reason, to, *scribe.decided(choice.decision))))
         return choice
 
     def _retarget(self, request: RequestView, model: str, among: frozenset[ReplicaId] | None) -> RequestView:
@@ -204,7 +203,7 @@ class Recorder(Decider):
             decision = super().admit(decision, now)
             admitted = True
         finally:
-            scribe.put((kinds.ADMIT, scribe.time(now), scribe.replica(replica), admitted))
+            scribe.put((kinds.ADMIT, now, scribe.replica(replica), admitted))
         return decision
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
@@ -213,34 +212,34 @@ class Recorder(Decider):
         asked = scribe.request(request)
         self._attempts += 1
         self._numbers[charge] = self._attempts
-        event = (kinds.DISPATCH, scribe.time(now), self._attempts, asked, scribe.replica(charge.replica))
-        scribe.put((*event, decision.reason == PINNED))
+        pinned, number = decision.reason == PINNED, scribe.replica(charge.replica)
+        scribe.put((kinds.DISPATCH, now, self._attempts, asked, number, pinned))
+        scribe.check()
         return charge
 
     def first_token(self, charge: Charge, now: float) -> None:
         if charge.first_token_at is None and charge in self._numbers:
             super().first_token(charge, now)
-            self._scribe.put((kinds.FIRST_TOKEN, self._scribe.time(now), self._numbers[charge]))
+            self._scribe.put((kinds.FIRST_TOKEN, now, self._numbers[charge]))
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
         number = self._numbers.pop(charge, None)
         if number is not None:
             super().ended(charge, now, usage, output_events=output_events)
-            self._scribe.put((kinds.ENDED, self._scribe.time(now), number, usage, output_events))
+            self._scribe.put((kinds.ENDED, now, number, usage, output_events))
 
     # -- what the world reports
 
     def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
         changed = super().answered(replica, now, sent_at=sent_at)
         scribe = self._scribe
-        event = (kinds.ANSWERED, scribe.time(now), scribe.replica(replica), scribe.ago(sent_at))
-        scribe.put(event)
+        scribe.put((kinds.ANSWERED, now, scribe.replica(replica), sent_at))
         return changed
 
     def declined(self, replica: ReplicaState, now: float, retry_after_s: float | None = None) -> None:
         super().declined(replica, now, retry_after_s)
         scribe = self._scribe
-        scribe.put((kinds.DECLINED, scribe.time(now), scribe.replica(replica), retry_after_s))
+        scribe.put((kinds.DECLINED, now, scribe.replica(replica), retry_after_s))
 
     def failed(
         self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False
@@ -248,7 +247,7 @@ class Recorder(Decider):
         changed = super().failed(replica, error, now, refused=refused, dead=dead)
         scribe = self._scribe
         flags = refused * REFUSED | dead * DEAD
-        scribe.put((kinds.FAILED, scribe.time(now), scribe.replica(replica), flags))
+        scribe.put((kinds.FAILED, now, scribe.replica(replica), flags))
         return changed
 
     def probed(
@@ -264,22 +263,25 @@ class Recorder(Decider):
         changed = super().probed(replica, asked_at, now, error=error, refused=refused, generated=generated)
         scribe = self._scribe
         flags = bool(error) * ERROR | refused * PORT_CLOSED | generated * GENERATED
-        event = (kinds.PROBED, scribe.time(now), scribe.replica(replica), scribe.ago(asked_at), flags)
-        scribe.put(event)
+        scribe.put((kinds.PROBED, now, scribe.replica(replica), asked_at, flags))
         return changed
 
     def sampled(self, replica: ReplicaState, sample: EngineSample, in_flight_when_asked: int) -> bool:
         restarted = super().sampled(replica, sample, in_flight_when_asked)
         scribe = self._scribe
         changed, told = scribe.sample(replica, sample)
-        at = scribe.time(sample.taken_at)
-        scribe.put((kinds.SAMPLED, at, scribe.replica(replica), in_flight_when_asked, changed, *told))
+        event = (kinds.SAMPLED, sample.taken_at, scribe.replica(replica), in_flight_when_asked, changed)
+        scribe.put((*event, *told))
         return restarted
 
     def unread(self, replica: ReplicaState, now: float, *, answered: bool) -> None:
         super().unread(replica, now, answered=answered)
         scribe = self._scribe
-        scribe.put((kinds.UNREAD, scribe.time(now), scribe.replica(replica), answered))
+        scribe.put((kinds.UNREAD, now, scribe.replica(replica), answered))
+
+
+def _in_order(tried: frozenset[ReplicaId]) -> Sequence[ReplicaId]:
+    return sorted(tried) if tried else ()
 
 
 def _outcome(scribe: Scribe, decision: Decision | Refused) -> Outcome:

@@ -125,7 +125,7 @@ class Replayer:
             kinds.REQUEST: self.book.request,
             kinds.VIRTUAL: self.book.plans.virtual,
             kinds.OPTION: self.book.plans.option,
-            kinds.PLAN: self.book.plan,
+            kinds.PLAN: self.book.plans.plan,
             kinds.DECIDE: self._decide,
             kinds.CHOOSE: self._choose,
             kinds.ADMIT: self._admit,
@@ -173,13 +173,13 @@ class Replayer:
         if event[1] not in self.worlds[0].states:
             self._join(event)
         else:
-            self.book.name(event[2])
+            event[2]
 
     # -- the fleet
 
     def _join(self, event: Event) -> None:
         _, number, name, models, max_in_flight, draining, health, external = event
-        replica = ReplicaId(self.book.name(name))
+        replica = ReplicaId(name)
         for world in self.worlds:
             state = world.states[number] = ReplicaState(
                 replica,
@@ -197,8 +197,7 @@ class Replayer:
             world.decider.leave(world.states[event[1]])
 
     def _drain(self, event: Event) -> None:
-        _, time, number, draining = event
-        now = self.book.time(time)
+        _, now, number, draining = event
         for world in self.worlds:
             world.decider.drain(world.states[number], draining=draining, now=now)
 
@@ -229,11 +228,9 @@ class Replayer:
     # -- decisions
 
     def _decide(self, event: Event) -> None:
-        _, time, number, some, outcome = event
-        book, asked = self.book, self.book.requests[number]
-        now = book.time(time)
-        tried = book.some(some)
-        recorded = self._recorded(outcome)
+        _, now, number, some, outcome = event
+        asked, tried = self.book.requests[number], frozenset(some)
+        recorded = _told_of(outcome)
         replayed: Made
         try:
             asked.decision = self._decider.decide(asked.view, tried, now)
@@ -244,11 +241,10 @@ class Replayer:
         self.arrived(asked, recorded, now, again=bool(tried))
 
     def _choose(self, event: Event) -> None:
-        _, time, of, number, some, left, retargeted, outcome = event
+        _, now, of, number, some, left, retargeted, outcome = event
         book, decider = self.book, self._decider
-        asked, plan = book.requests[number], book.plan_of(of)
-        now = book.time(time)
-        tried = book.some(some)
+        asked, plan = book.requests[number], book.plans[of]
+        tried = frozenset(some)
         plan.left[:] = [(name, Trouble(trouble)) for name, trouble in left]
         decider.retargeted = [book.requests[each].view for each in retargeted]
         recorded: Made = outcome
@@ -256,9 +252,8 @@ class Replayer:
         if not isinstance(outcome, int):
             tier, reason, to_number, *decision = outcome
             to = book.requests[to_number] if to_number else asked
-            chosen = book.name(tier), book.name(reason)
-            where = self._recorded(decision)
-            recorded = (*chosen, *where) if isinstance(where, tuple) else where
+            where = tuple(decision)
+            recorded = tier, reason, *where
         replayed: Made
         try:
             choice = decider.choose(plan, asked.view, tried, now)
@@ -271,13 +266,6 @@ class Replayer:
 
     def arrived(self, asked: Asked, recorded: Made, now: float, *, again: bool) -> None:
         """A decision was made; `again`: another one was before, for the same request."""
-
-    def _recorded(self, outcome: Any) -> Made:
-        if isinstance(outcome, int):
-            return outcome
-        replica, reason, matched, wait, predicted_s = outcome
-        name = self.book.name
-        return name(replica), name(reason), matched, wait, predicted_s
 
     def _compare(self, recorded: Made, replayed: Made, now: float) -> None:
         counts = self.counts
@@ -294,8 +282,7 @@ class Replayer:
                 counts.first = Difference(counts.decisions, now, recorded, replayed)
 
     def _admit(self, event: Event) -> None:
-        _, time, number, admitted = event
-        now = self.book.time(time)
+        _, now, number, admitted = event
         decision = Decision(self.worlds[0].states[number].id, "")
         try:
             self._decider.admit(decision, now)
@@ -306,9 +293,8 @@ class Replayer:
             self._compare(200 if admitted else 429, 200 if replayed else 429, now)
 
     def _dispatch(self, event: Event) -> None:
-        _, time, attempt, number, replica, pinned = event
+        _, now, attempt, number, replica, pinned = event
         asked, state = self.book.requests[number], self.worlds[0].states[replica]
-        now = self.book.time(time)
         decision, asked.decision = asked.decision, None
         if pinned or decision is None or decision.replica != state.id:
             decision = Decision(state.id, "")
@@ -319,8 +305,8 @@ class Replayer:
         """An attempt was sent."""
 
     def _first_token(self, event: Event) -> None:
-        _, time, attempt = event
-        now, charge = self.book.time(time), self._charges.get(attempt)
+        _, now, attempt = event
+        charge = self._charges.get(attempt)
         if charge is not None:
             self._decider.first_token(charge, now)
             self.began(attempt, now)
@@ -329,8 +315,8 @@ class Replayer:
         """Its first token came."""
 
     def _ended(self, event: Event) -> None:
-        _, time, attempt, usage, output_events = event
-        now, charge = self.book.time(time), self._charges.pop(attempt, None)
+        _, now, attempt, usage, output_events = event
+        charge = self._charges.pop(attempt, None)
         if charge is not None:
             told = None if usage is None else Usage(*usage)
             self._decider.ended(charge, now, told, output_events=output_events)
@@ -342,10 +328,9 @@ class Replayer:
     # -- the line
 
     def _waits(self, event: Event) -> None:
-        _, time, waiting, number, some, taken = event
+        _, now, waiting, number, some, taken = event
         asked = self.book.requests[number]
-        now = self.book.time(time)
-        tried = self.book.some(some)
+        tried = frozenset(some)
         decision, asked.decision = asked.decision, None
         if decision is None:
             return  # it came out otherwise, and that was counted
@@ -364,15 +349,14 @@ class Replayer:
             self._decider.line.leave(found[0])
 
     def _releases(self, event: Event) -> None:
-        _, time, none = event
-        self._now = self.book.time(time)
+        _, self._now, none = event
         self._release = self._decider.line.release(self._now)
         if none:
             self._no_more()
 
     def _released(self, event: Event) -> None:
         _, number, outcome = event
-        recorded = self._recorded(outcome)
+        recorded = _told_of(outcome)
         expected = self._waiting.pop(number, None)
         found = next(self._release, None)
         replayed: Made = 0
@@ -395,27 +379,23 @@ class Replayer:
     # -- what the world reported
 
     def _answered(self, event: Event) -> None:
-        _, time, number, ago = event
-        now, sent_at = self.book.time(time), self.book.ago(ago)
+        _, now, number, sent_at = event
         for world in self.worlds:
             world.decider.answered(world.states[number], now, sent_at=sent_at)
 
     def _declined(self, event: Event) -> None:
-        _, time, number, retry_after_s = event
-        now = self.book.time(time)
+        _, now, number, retry_after_s = event
         for world in self.worlds:
             world.decider.declined(world.states[number], now, retry_after_s)
 
     def _failed(self, event: Event) -> None:
-        _, time, number, flags = event
-        now = self.book.time(time)
+        _, now, number, flags = event
         refused, dead = bool(flags & REFUSED), bool(flags & DEAD)
         for world in self.worlds:
             world.decider.failed(world.states[number], "recorded", now, refused=refused, dead=dead)
 
     def _probed(self, event: Event) -> None:
-        _, time, number, ago, flags = event
-        now, asked_at = self.book.time(time), self.book.ago(ago)
+        _, now, number, asked_at, flags = event
         for world in self.worlds:
             world.decider.probed(
                 world.states[number],
@@ -427,16 +407,19 @@ class Replayer:
             )
 
     def _sampled(self, event: Event) -> None:
-        _, time, number, in_flight, changed, *told = event
-        sample = self.book.sample(number, self.book.time(time), changed, told)
+        _, taken_at, number, in_flight, changed, *told = event
+        sample = self.book.sample(number, taken_at, changed, told)
         for world in self.worlds:
             world.sampled(number, sample, in_flight)
 
     def _unread(self, event: Event) -> None:
-        _, time, number, answered = event
-        now = self.book.time(time)
+        _, now, number, answered = event
         for world in self.worlds:
             world.decider.unread(world.states[number], now, answered=answered)
+
+
+def _told_of(outcome: int | list[Any]) -> Made:
+    return outcome if isinstance(outcome, int) else tuple(outcome)
 
 
 def _made(decision: Decision) -> tuple[Any, ...]:

@@ -1,4 +1,5 @@
-"""How what decisions see is written: events into blocks, and blocks to a sink that never waits.
+"""How what decisions see is written: events into blocks, and blocks to a sink that never waits. Nothing is encoded here: that is
+the sink's business, a block at a time.
 
 Prompts are not: of a request there are its block keys, sizes, model, tenant and order; sessions and conversations as hashes, as
 core/scheduling/session.py knows them; of a text what the choice of a tier reads in it, in numbers.
@@ -11,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Protocol
 
-import msgspec
 from xxhash import xxh3_128_digest
 
 from balancer.core.errors import Refused
@@ -20,12 +20,12 @@ from balancer.core.scheduling.session import hashed
 from balancer.core.tiering.memory import Calibration
 from balancer.core.tiering.sticky import read_signs
 from balancer.core.tiering.types import Plan, StrongShare, Target, Threshold, Tier, VirtualModel
-from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView
+from balancer.core.types import Decision, EngineSample, RequestView
 from balancer.journal import kinds
 from balancer.journal.chains import ChainWriter
-from balancer.journal.tables import MOST_IDS, Names, Ticks
 
-BLOCK_BYTES = 64 * 1024
+BLOCK = 1000
+"""Events."""
 KEPT = 1 << 14
 """A request or plan that is called again after so many others is written again."""
 
@@ -45,8 +45,8 @@ class Sink(Protocol):
         """Whether what comes next belongs into a new file."""
         ...
 
-    def take(self, events: bytes, count: int, *, begins: bool) -> bool:
-        """Encoded events; `begins`: they are the first of a file. False: they are lost."""
+    def take(self, events: list[Sequence[Any]], *, begins: bool) -> bool:
+        """Events that nobody changes any more; `begins`: nothing before them is needed to read them. False: they are lost."""
         ...
 
 
@@ -57,10 +57,8 @@ class Scribe:
         self._sink = sink
         self._facts = facts
         self._present = present
-        self._encode_into = msgspec.msgpack.Encoder().encode_into
         self._files = 0
         self._lost = 0
-        self._written = 0
         self._requests = 0
         self._plans = 0
         self._replicas: dict[ReplicaState, int] = {}
@@ -71,14 +69,7 @@ class Scribe:
 
     def begin(self) -> None:
         """What comes now can be read without what was before."""
-        self._buffer = bytearray()
-        self._count = 0
-        self._begins = self._presenting = True
-        self._ticks = Ticks()
-        self.time, self.ago = self._ticks.code, self._ticks.ago
-        self._names: Names[str] = Names()
-        self.name = self._names.code
-        self._ids: Names[bytes] = Names(MOST_IDS)
+        self._start_block(begins=True)
         self._chains = ChainWriter()
         self._first_request, self._first_plan = self._requests, self._plans
         self._samples: dict[ReplicaState, tuple[Any, ...]] = {}
@@ -88,29 +79,31 @@ class Scribe:
         self._files += 1
         self.put((kinds.BEGIN, facts))
         self._present()
-        self._presenting = False
 
-    def put(self, event: Sequence[Any]) -> None:
-        self._encode_into(event, self._buffer, -1)
-        self._count += 1
-        if len(self._buffer) >= BLOCK_BYTES and not self._presenting:
+    def _start_block(self, *, begins: bool) -> None:
+        self._events: list[Sequence[Any]] = []
+        self._begins = begins
+        self.put = self._events.append
+
+    def check(self) -> None:
+        """Hand over what there is, if it is a block."""
+        if len(self._events) >= BLOCK:
             self.flush()
 
     def flush(self) -> None:
         """Hand over what there is."""
-        if not self._count:
+        events = self._events
+        if not events:
             return
-        taken = self._sink.take(bytes(self._buffer), self._count, begins=self._begins)
-        if taken:
-            self._written += self._count
-            self._buffer, self._count, self._begins = bytearray(), 0, False
-            if self._sink.full:
-                self.begin()
-        else:
-            self._lost += self._count
+        if not self._sink.take(events, begins=self._begins):
+            self._lost += len(events)
             self.begin()
+        elif self._sink.full:
+            self.begin()
+        else:
+            self._start_block(begins=False)
 
-    # -- nouns; each returns what it is called by, and is a statement of its own before the event that calls it
+    # -- nouns; each returns what it is called by
 
     def joins(self, replica: ReplicaState) -> int:
         self._joined += 1
@@ -128,7 +121,7 @@ class Scribe:
         models = None if replica.models is None else sorted(replica.models)
         external = replica.external
         return (
-            self.name(replica.id),
+            replica.id,
             models,
             replica.max_in_flight,
             replica.draining,
@@ -147,26 +140,25 @@ class Scribe:
         )
         keys = () if view.prompt is not None else view.block_keys  # those of its models come with their own
         place, new = self._chains.write(keys)
-        event: list[Any] = [kinds.REQUEST, number, self.name(view.route), self._opt(view.model), flags]
+        event: list[Any] = [kinds.REQUEST, number, view.route, view.model, flags]
         event += [view.prompt_bytes, view.prompt_tokens, place, new, *self._who(view)]
         rest = (
-            self._opt(view.tenant or None),
+            view.tenant,
             view.priority,
             view.deadline,
-            None if view.among is None else [self.name(name) for name in sorted(view.among)],
+            None if view.among is None else sorted(view.among),
         )
-        if rest != (None, 0, None, None):
+        if rest != ("", 0, None, None):
             event += rest
         self.put(event)
         return number
 
-    def _who(self, view: RequestView) -> tuple[Any, Any]:
+    @staticmethod
+    def _who(view: RequestView) -> tuple[bytes | None, bool]:
         """The session, else the conversation: nobody looks at both."""
         if view.session is not None:
-            return self._ids.code(bytes.fromhex(hashed(view.session)[1:])), 1
-        if view.conversation:
-            return self._ids.code(view.conversation), 0
-        return None, 0
+            return bytes.fromhex(hashed(view.session)[1:]), True
+        return view.conversation or None, False
 
     def plan(self, plan: Plan, calibration: Calibration) -> int:
         if plan.number > self._first_plan and self._plans - plan.number < KEPT:
@@ -193,11 +185,11 @@ class Scribe:
                 [(each.to, sorted(each.on)) for each in plan.chain],
                 (plan.ask.threshold, plan.ask.order, plan.ask.sort, plan.ask.allow_fallbacks),
                 None if score is None else (score.value, score.spread, score.known, score.qualities),
-                self._ids.code(xxh3_128_digest(plan.conversation)) if plan.conversation else None,
-                self._opt(plan.tenant or None),
+                xxh3_128_digest(plan.conversation) if plan.conversation else b"",
+                plan.tenant,
                 plan.draw,
                 plan.rating,
-                self.name(plan.forced),
+                plan.forced,
                 bool(plan.rule),
                 (plan.text.turns, plan.text.answer_tokens),
                 plan.signs,
@@ -248,26 +240,14 @@ class Scribe:
 
     # -- outcomes
 
-    def some(self, names: frozenset[ReplicaId]) -> list[str | int]:
-        return [self.name(name) for name in sorted(names)]
-
     def decided(self, decision: Decision) -> tuple[Any, ...]:
         self.decisions += 1
-        name = self.name
-        return (
-            name(decision.replica),
-            name(decision.reason),
-            decision.matched_tokens,
-            decision.wait,
-            decision.predicted_s,
-        )
+        replica, reason, matched, _, _, wait, predicted_s = decision
+        return replica, reason, matched, wait, predicted_s
 
     def refused(self, refused: Refused) -> int:
         self.decisions += 1
         return refused.status
-
-    def _opt(self, name: str | None) -> str | int | None:
-        return None if name is None else self.name(name)
 
 
 def _target(target: Target) -> tuple[str, float]:

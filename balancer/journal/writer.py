@@ -8,19 +8,22 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 from balancer.journal.frames import MAGIC, pack
 
 log = logging.getLogger("balancer.journal")
 
-MOST_PENDING_BYTES = 32 * 1024 * 1024
+MOST_PENDING = 200_000
+"""Events that wait for the disk: some 100 MB."""
 CLOSE_S = 5.0
 
-Block = tuple[bytes, int, bool, int]
+Block = tuple[list[Sequence[Any]], bool, int]
 
 
 class JournalFile:
@@ -35,7 +38,7 @@ class JournalFile:
         self._max_bytes = max_bytes
         self._keep = keep
         self._blocks: SimpleQueue[Block | None] = SimpleQueue()
-        self._given = self._taken = 0  # bytes, by who hands over and by the thread
+        self._given = self._taken = 0  # events, by who hands over and by the thread
         self._beginning = 0  # counts them; blocks go on from the one before, back to a beginning
         self._sound = True  # what was handed over last was not lost, as far as is known
         self._torn = False  # what comes, but for a beginning, goes on from what was lost
@@ -53,15 +56,15 @@ class JournalFile:
         beginning, size = self._filled
         return beginning == self._beginning and size >= self._max_bytes
 
-    def take(self, events: bytes, count: int, *, begins: bool) -> bool:
-        if self._given - self._taken > MOST_PENDING_BYTES or not (self._sound or begins):
-            self.lost_events += count
+    def take(self, events: list[Sequence[Any]], *, begins: bool) -> bool:
+        if self._given - self._taken > MOST_PENDING or not (self._sound or begins):
+            self.lost_events += len(events)
             return False
         if begins:
             self._beginning += 1
             self._sound = True
         self._given += len(events)
-        self._blocks.put((events, count, begins, self._beginning))
+        self._blocks.put((events, begins, self._beginning))
         return True
 
     def close(self) -> None:
@@ -71,12 +74,12 @@ class JournalFile:
 
     def _run(self) -> None:
         while (block := self._blocks.get()) is not None:
-            events, count, begins, beginning = block
+            events, begins, beginning = block
             try:
-                self._write(pack(events, count), begins=begins)
+                self._write(pack(events), begins=begins)
                 self._filled = beginning, self._size
             except OSError as error:
-                self._lose(error, count)
+                self._lose(error, len(events))
             self._taken += len(events)
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -11,7 +11,7 @@ from balancer.journal.frames import pack
 from balancer.journal.recorder import Recorder
 from balancer.journal.replayer import Replayer
 
-HEAD_BYTES = 13
+HEAD_BYTES = 8
 
 
 class Tape:
@@ -27,15 +27,16 @@ class Tape:
     def full(self):
         return self.size >= self.most_bytes
 
-    def take(self, events, count, *, begins):
+    def take(self, events, *, begins):
         if self.refuses:
             return False
-        self.size = len(events) + (0 if begins else self.size)
-        self.blocks.append((pack(events, count)[HEAD_BYTES:], count))
+        frame = pack(events)
+        self.size = len(frame) + (0 if begins else self.size)
+        self.blocks.append(frame)
         return True
 
     def events(self):
-        return [event for packed, count in self.blocks for event in decoded(packed, count)]
+        return [event for frame in self.blocks for event in decoded(frame[HEAD_BYTES:])]
 
 
 def policy_of(name, seed, blocks=1000):
