@@ -28,6 +28,8 @@ from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
+from balancer.observers.gpu.reader import NvmlReader
+from balancer.observers.gpu.watch import GpuWatch
 from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
@@ -71,9 +73,9 @@ async def _serve(loaded: Loaded) -> int:
 
 
 @contextlib.asynccontextmanager
-async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
-    """A balancer with its side loops running, not listening yet."""
-    balancer = Balancer(loaded)
+async def started(loaded: Loaded, reader: NvmlReader | None = None) -> AsyncIterator["Balancer"]:
+    """A balancer with its side loops running, not listening yet. `reader` reads this host's GPUs."""
+    balancer = Balancer(loaded, reader or NvmlReader())
     try:
         yield balancer
     finally:
@@ -81,7 +83,7 @@ async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
 
 
 class Balancer:
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, reader: NvmlReader) -> None:
         settings = self._settings = loaded.settings
         self._loop = asyncio.get_running_loop()
         self._draining = False
@@ -92,6 +94,7 @@ class Balancer:
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
+        self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
@@ -136,7 +139,9 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        return self.replicas.apply(settings, replica_authorization(settings))
+        changes = self.replicas.apply(settings, replica_authorization(settings))
+        self.gpus.configure(settings)
+        return changes
 
     def _make_handler(self, settings: Settings, keys: ApiKeys) -> Handler:
         realtime = Realtime(
@@ -215,6 +220,7 @@ class Balancer:
         for server in (self._server, self._scrapes, self._admins):
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
+        await self.gpus.close()
         await self.replicas.close()
         log.info("stopped")
 

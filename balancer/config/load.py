@@ -18,8 +18,9 @@ from balancer.config.describe import Location, describe_at, key_at
 from balancer.config.keys import keys_in
 from balancer.config.mistakes import ConfigError, Mistake, nearest, shown
 from balancer.config.names import SECRETS
+from balancer.config.replica import Replica
 from balancer.config.resolve import Findings, by_setting
-from balancer.config.schema import Contradiction, Replica, Settings
+from balancer.config.schema import Contradiction, Settings
 from balancer.config.sources import Given
 
 DEFAULT = "default"

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from balancer.config.load import Loaded
-from balancer.config.schema import Replica, Settings
+from balancer.config.replica import Replica
+from balancer.config.schema import Settings
 
 _ORIGIN_COLUMN = 44
 _WIDTH = 10_000  # one setting, one line

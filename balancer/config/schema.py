@@ -7,12 +7,11 @@ repeats the value: the value may be a secret.
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     model_validator,
 )
@@ -36,7 +35,7 @@ from balancer.config.kinds import (
     number,
     one_or_many,
 )
-from balancer.config.urls import ReplicaUrl
+from balancer.config.replica import Model, Replica
 
 AT_START = object()
 """Marks a setting that holds from the start of the process to its end; all others can change while it runs."""
@@ -50,59 +49,17 @@ class Contradiction(NamedTuple):
     involved: frozenset[str] = frozenset()
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_default=False,
-        hide_input_in_errors=True,
-    )
-
-
-class Replica(_Model):
-    url: ReplicaUrl
-    """Where the replica listens: http or https, with a path prefix if a proxy in front of it adds one."""
-
-    name: Name = ""
-    """How logs and metrics call it. Default: the URL without its scheme."""
-
-    models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(one_or_many)] | None = None
-    """The models it serves. Default: ask the replica, at `/v1/models`."""
-
-    max_in_flight: Count | None = None
-    """Its own `max_in_flight_per_replica`."""
-
-    drain: bool = False
-    """Send it nothing new; what it has in flight ends in its own time. It is still probed."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_url(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"url": value}
-        if not isinstance(value, dict | cls):
-            raise ValueError("a URL, or a mapping with `url`")  # noqa: TRY004 - pydantic collects ValueErrors only
-        return value
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if "name" not in self.model_fields_set:
-            object.__setattr__(self, "name", self.url.partition("://")[2])
-        return self
-
-
-class Replicas(_Model):
+class Replicas(Model):
     replicas: Annotated[
         tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(one_or_many)
     ]
-    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models`, `max_in_flight` and `drain`."""
+    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models` and what else stands below."""
 
     replica_api_key: Secret | None = None
     """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
 
 
-class Server(_Model):
+class Server(Model):
     host: Annotated[Name, AT_START] = "0.0.0.0"  # noqa: S104 - a load balancer is there to be reached
     """Address to listen on."""
 
@@ -170,7 +127,7 @@ PolicyName = Literal[
 ]
 
 
-class Routing(_Model):
+class Routing(Model):
     policy: Annotated[PolicyName, AT_START] = "predicted_latency"
     """How a replica is chosen: balancer/core/scheduling/README.md has a card for each."""
 
@@ -202,7 +159,7 @@ class Routing(_Model):
     derender."""
 
 
-class Admission(_Model):
+class Admission(Model):
     max_waiting: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0)] = 1000
     """Requests that may wait in the balancer, for each model; a further one is refused at once. 0: none waits, and only
     `max_in_flight_per_replica` is a reason to refuse."""
@@ -225,7 +182,7 @@ class Admission(_Model):
     """Request header that names the tenant, set by a proxy that you trust. Default: the name of the API key."""
 
 
-class Upstream(_Model):
+class Upstream(Model):
     connect_timeout_s: Period = 5
     """How long to wait for a connection to a replica."""
 
@@ -244,7 +201,7 @@ class Upstream(_Model):
     fault."""
 
 
-class Health(_Model):
+class Health(Model):
     health_probe: Literal["health", "generate"] = "health"
     """What a probe asks: `/health`, or for one token. The latter finds engines that hang behind a good `/health` before a
     request does, for a step of the engine each time."""
@@ -287,7 +244,15 @@ class Health(_Model):
     """Time between two readings of a replica's `/v1/models`."""
 
 
-class Shutdown(_Model):
+class Gpus(Model):
+    gpus: Annotated[Literal["auto", "off"], BeforeValidator(no_is_off)] = "auto"
+    """Whether GPUs are looked at: by NVML on this host, where it is there, and where replicas name a `gpu_agent` or `dcgm`."""
+
+    gpu_interval_s: Annotated[Period, Field(le=10)] = 2
+    """Time between two readings of them."""
+
+
+class Shutdown(Model):
     drain_delay_s: Seconds = 0
     """After SIGTERM: how long new requests are still taken while readiness already says no. Give the load balancer
     in front time to notice."""
@@ -297,7 +262,7 @@ class Shutdown(_Model):
     Kubernetes kills after `terminationGracePeriodSeconds` (30 by default): give it more than both together."""
 
 
-class Operation(_Model):
+class Operation(Model):
     config_watch_interval_s: Seconds = 5
     """How often the configuration file, `api_key_file` and the certificate are looked at for changes, which then hold without
     a restart; 0: only when SIGHUP or the admin API asks."""
@@ -312,7 +277,7 @@ class Operation(_Model):
     """Key that the admin API asks for, as `Authorization: Bearer`. It must be set unless `admin_host` is a loopback address."""
 
 
-class Logging(_Model):
+class Logging(Model):
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)] = (
         "info"
     )
@@ -325,7 +290,7 @@ class Logging(_Model):
     """Log one line for every request."""
 
 
-class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Routing, Server, Replicas):
+class Settings(Logging, Operation, Shutdown, Gpus, Health, Upstream, Admission, Routing, Server, Replicas):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")
@@ -359,6 +324,12 @@ class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Routin
             elif same_name != index:
                 yield Contradiction(
                     ("replicas", index, "name"), f"another name than that of replicas[{same_name}]"
+                )
+            if replica.dcgm and replica.gpu_agent:
+                yield Contradiction(("replicas", index, "dcgm"), "`dcgm` or `gpu_agent`, not both")
+            elif replica.dcgm and replica.gpus is None:
+                yield Contradiction(
+                    ("replicas", index, "gpus"), "its GPUs, since `dcgm` tells of no processes"
                 )
 
     def _admin_contradictions(self) -> Iterator[Contradiction]:

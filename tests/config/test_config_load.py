@@ -68,6 +68,8 @@ EXAMPLES = {
     "admin_port": ("9002", 9002),
     "admin_host": ("::1", "::1"),
     "admin_api_key": ("k3", "k3"),
+    "gpus": ("off", "off"),
+    "gpu_interval_s": ("3", 3),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
@@ -331,6 +333,9 @@ def test_the_settings_that_hold_are_printed_with_masked_secrets():
             "models": None,
             "max_in_flight": None,
             "drain": False,
+            "gpus": None,
+            "gpu_agent": None,
+            "dcgm": None,
         }
     ]
 

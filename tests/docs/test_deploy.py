@@ -19,6 +19,7 @@ from tests.fakes.replica import DONE, LAST_CHUNK, SSE_HEAD, Replica, chunk, toke
 
 ROOT = Path(__file__).parents[2]
 UNIT = (ROOT / "deploy/systemd/balancer.service").read_text()
+AGENT_UNIT = (ROOT / "deploy/systemd/balancer-agent.service").read_text()
 SITE = (ROOT / "deploy/nginx/balancer.conf").read_text()
 DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text()
 SCRAPE = (ROOT / "deploy/prometheus/scrape.yaml").read_text()
@@ -54,13 +55,28 @@ def changed(text, *replacements):
 
 
 @needs("systemd-analyze")
-def test_systemd_takes_the_unit(tmp_path):
+@pytest.mark.parametrize("text", [UNIT, AGENT_UNIT], ids=["balancer", "agent"])
+def test_systemd_takes_the_unit(tmp_path, text):
     unit = tmp_path / "balancer.service"
-    unit.write_text(changed(UNIT, ("/opt/vllm-balancer/bin/balancer", sys.executable)))
+    unit.write_text(changed(text, ("/opt/vllm-balancer/bin/balancer", sys.executable)))
     done = subprocess.run(
         ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_agents_unit_starts_the_agent():
+    (command,) = re.findall(r"^ExecStart=(.+)$", AGENT_UNIT, re.MULTILINE)
+    words = command.split()[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "balancer", *words, "--port", "70000"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "balancer agent: port: expected 0 to 65535, got 70000\n")
 
 
 def test_nothing_kills_before_draining_has_ended():

@@ -18,6 +18,7 @@ FAST = {
     "host": LOOPBACK,
     "port": 0,
     "prometheus_host": LOOPBACK,
+    "gpus": "off",
     "health_interval_s": 0.05,
     "metrics_interval_s": 0.05,
     "models_interval_s": 0.1,
