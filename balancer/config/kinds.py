@@ -53,6 +53,10 @@ def no_is_off(value: Any) -> Any:
     return "off" if value is False else value
 
 
+def one_or_many_gpus(value: Any) -> Any:
+    return [value] if type(value) is int else one_or_many(value)
+
+
 def _as_text(value: Any) -> Any:
     """An index is a number in YAML."""
     return str(value) if type(value) is int else value

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from balancer.config.kinds import Count, GpuName, Name, one_or_many
+from balancer.config.kinds import Count, GpuName, Name, one_or_many, one_or_many_gpus
 from balancer.config.urls import ReplicaUrl
 
 
@@ -34,7 +34,7 @@ class Replica(Model):
     drain: bool = False
     """Send it nothing new; what it has in flight ends in its own time. It is still probed."""
 
-    gpus: Annotated[tuple[GpuName, ...], BeforeValidator(one_or_many)] | None = None
+    gpus: Annotated[tuple[GpuName, ...], BeforeValidator(one_or_many_gpus)] | None = None
     """Its GPUs: indexes as nvidia-smi has them, or UUIDs, those of MIG instances too. Default: those on which the process behind
     its port computes. An empty list: none is looked at."""
 

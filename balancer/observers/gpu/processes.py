@@ -8,7 +8,7 @@ found here (docker-proxy listens in its place), and the configuration must name 
 Formats: proc_pid_stat(5), proc_pid_net(5) (tcp: local address in hexadecimal, state 0A is LISTEN, the tenth field the inode).
 """
 
-from collections import defaultdict
+import contextlib
 from functools import cached_property
 from pathlib import Path
 
@@ -21,33 +21,34 @@ class Listeners:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
+        self._own: dict[int, set[int]] = {}
 
     def ports(self, pid: int) -> tuple[int, ...]:
         """Those on which the process or one that it descends from listens."""
         found: set[int] = set()
         for _ in range(MAX_DEPTH):
-            if pid <= 1:
+            if pid <= 1 or not self._sockets:
                 break
-            found |= self._by_pid.get(pid, set())
+            if pid not in self._own:
+                self._own[pid] = self._listens(pid)
+            found |= self._own[pid]
             pid = self._parent(pid)
         return tuple(sorted(found))
 
-    @cached_property
-    def _by_pid(self) -> dict[int, set[int]]:
-        sockets = self._sockets()
-        found: defaultdict[int, set[int]] = defaultdict(set)
-        if not sockets:
+    def _listens(self, pid: int) -> set[int]:
+        found: set[int] = set()
+        try:
+            descriptors = list((self._proc / str(pid) / "fd").iterdir())
+        except OSError:  # it has ended, or is somebody else's
             return found
-        for folder in self._proc.glob("[0-9]*/fd"):
-            try:
-                links = [str(link.readlink()) for link in folder.iterdir()]
-            except OSError:  # it has ended, or is somebody else's
-                continue
-            for link in links:
-                if link in sockets:
-                    found[int(folder.parent.name)].add(sockets[link])
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                port = self._sockets.get(str(descriptor.readlink()))
+                if port is not None:
+                    found.add(port)
         return found
 
+    @cached_property
     def _sockets(self) -> dict[str, int]:
         """Ports by what a descriptor of a listening socket leads to."""
         found: dict[str, int] = {}

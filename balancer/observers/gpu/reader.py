@@ -113,7 +113,7 @@ class NvmlReader:
         """The GPU, and its MIG instances. Raises: LostError, UnreadableError."""
         nvml = self._nvml
         if gpu.name is None:
-            gpu.name = nvml.ask(gpu, "name", "nvmlDeviceGetName", handle)
+            gpu.name = _text(nvml.ask(gpu, "name", "nvmlDeviceGetName", handle))
         if not gpu.watched:
             nvml.watch(gpu, handle)
         whole = self._whole(gpu, handle, listeners, now)
@@ -121,11 +121,11 @@ class NvmlReader:
             gpu.lost = False
             log.info("%s is back", gpu)
         modes = nvml.ask(gpu, "MIG mode", "nvmlDeviceGetMigMode", handle)
-        if not modes or modes[0] != 1:
+        if _flags(modes, 2)[0] is not True:
             return [whole]
         samples: list[GpuSample] = []
         most = nvml.ask(gpu, "number of MIG instances", "nvmlDeviceGetMaxMigDeviceCount", handle)
-        for place in range(min(most or 0, MAX_GPUS)):
+        for place in range(min(_number(most) or 0, MAX_GPUS)):
             try:
                 instance, uuid = nvml.identity("nvmlDeviceGetMigDeviceHandleByIndex", handle, place)
             except LookupError:  # most places are empty
@@ -151,7 +151,7 @@ class NvmlReader:
         )
         uncorrected = number("uncorrected ECC errors", "nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _VOLATILE)
         gpu.faults.saw_uncorrected(uncorrected, now)
-        rows = nvml.ask(gpu, "remapped rows", "nvmlDeviceGetRemappedRows", handle)
+        rows = _flags(nvml.ask(gpu, "remapped rows", "nvmlDeviceGetRemappedRows", handle), 4)
         return GpuSample(
             uuid=gpu.uuid,
             taken_at=now,
@@ -169,8 +169,8 @@ class NvmlReader:
                 "corrected ECC errors", "nvmlDeviceGetTotalEccErrors", _CORRECTED, _VOLATILE
             ),
             ecc_uncorrected=uncorrected,
-            remap_pending=bool(rows[2]) if rows else None,
-            remap_failed=bool(rows[3]) if rows else None,
+            remap_pending=rows[2],
+            remap_failed=rows[3],
             recovery=self._recovery(gpu, handle),
             faults=gpu.faults.all(),
             processes=self._processes(gpu, handle, listeners),
@@ -185,7 +185,7 @@ class NvmlReader:
         return GpuSample(
             uuid=uuid,
             taken_at=whole.taken_at,
-            name=name or whole.name,
+            name=_text(name) or whole.name,
             mig=True,
             temperature_c=whole.temperature_c,
             sm_clock_hz=whole.sm_clock_hz,
@@ -257,6 +257,17 @@ class NvmlReader:
 
 def _number(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 and value not in _NOT_AVAILABLE else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _flags(values: Any, count: int) -> list[bool | None]:
+    """So many numbers, each by whether it is one or more."""
+    if not isinstance(values, list | tuple) or len(values) != count:
+        return [None] * count
+    return [None if _number(value) is None else value > 0 for value in values]
 
 
 def _scaled(value: int | None, unit: float) -> float | None:
