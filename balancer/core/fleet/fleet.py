@@ -36,6 +36,7 @@ MOST_BUSY_S = 8.0
 
 _OFFERED = frozenset({Health.HEALTHY, Health.EJECTED})
 _COUNTED = frozenset({Health.HEALTHY, Health.EJECTED, Health.UNHEALTHY})
+_SICK, _LOST = Condition.SICK, Condition.LOST
 _SUSPECTED = frozenset({Health.EJECTED, Health.UNHEALTHY})
 
 
@@ -174,7 +175,7 @@ class Fleet:
         return self._best(left, now, panic=self._panics(found))
 
     def _best(self, left: list[ReplicaState], now: float, *, panic: bool) -> list[ReplicaState]:
-        healthy = [r for r in left if r.health is Health.HEALTHY and r.gpu.condition is not Condition.LOST]
+        healthy = [r for r in left if r.health is Health.HEALTHY and r.gpu.condition is not _LOST]
         if healthy:
             trusted = set(self._willing(healthy, now))
             most = sum(r.in_flight for r in healthy) / len(healthy)
@@ -200,8 +201,8 @@ class Fleet:
     @staticmethod
     def _best_gpus(replicas: list[ReplicaState]) -> list[ReplicaState]:
         """Those whose GPUs are not sick, else those whose are not lost, else all."""
-        sound = [r for r in replicas if not r.gpu.ailing]
-        return sound or [r for r in replicas if r.gpu.condition is not Condition.LOST] or replicas
+        sound = [r for r in replicas if r.gpu.condition < _SICK]
+        return sound or [r for r in replicas if r.gpu.condition is not _LOST] or replicas
 
     def _ramped(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
         """Without those that warm up and have their share."""

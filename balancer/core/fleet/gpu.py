@@ -8,8 +8,9 @@
 
 What a fault broke is mended by restarting the engine, resetting the GPU or rebooting, and the engine begins anew with each: so a
 fault counts against the engine that was there when it came, and against none that began later. What was there when somebody
-began to look (errors that a counter already held) is shown and not judged. Utilisation never counts: it is near 100 % whenever
-an engine decodes. Nor does a power cap (sw_power_cap): on an H200 that multiplies matrices it is the usual state.
+began to look (errors that a counter already held) is shown and not judged; whoever begins to look anew knows no more than that,
+and what the driver still asks for. Utilisation never counts: it is near 100 % whenever an engine decodes. Nor does a power cap
+(sw_power_cap): on an H200 that multiplies matrices it is the usual state.
 
 Memory: an engine that takes it as it goes can hold no more than it has and what is free.
 
