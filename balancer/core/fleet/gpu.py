@@ -72,7 +72,8 @@ def throttles(bits: int) -> frozenset[Throttle]:
     return frozenset(reason for place, reason in enumerate(Throttle) if bits >> place & 1)
 
 
-class Fault(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fault:
     """Something that broke, so many `times`, the last time at `at_s`. `xid` is None for an uncorrectable ECC error."""
 
     xid: int | None
@@ -84,7 +85,8 @@ class Fault(NamedTuple):
         return "an uncorrectable ECC error" if self.xid is None else f"Xid {self.xid}"
 
 
-class ProcessUse(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
     """A process that computes on a GPU. `used_bytes` is None where the driver does not tell (WSL). `ports` are those on which
     it, or a process that it descends from, listens.
     """

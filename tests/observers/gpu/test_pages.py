@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.core.fleet.gpu import Fault, GpuSample, ProcessUse, Throttle
+from balancer.core.fleet.gpu import MAX_FAULTS, Fault, GpuSample, ProcessUse, Throttle
 from balancer.observers.gpu import wire
 from balancer.observers.gpu.dcgm import MAX_GPUS, DcgmPage
 
@@ -152,11 +152,11 @@ def test_what_an_agent_writes_a_balancer_reads(told):
         (b"", "no page of an agent"),
         (b"[]", "no page of an agent"),
         (b'{"version": 1}', "no page of an agent"),
-        (b'{"version": 1, "gpus": [{"uuid": 7, "age_s": 1}]}', "no page of an agent"),
+        (b'{"version": 1, "now": 1, "gpus": [{"uuid": 7, "taken_at": 1}]}', "no page of an agent"),
         (b"[" * 100_000, "no page of an agent"),
         (b'\xff{"version": 1}', "no page of an agent"),
-        (b'{"version": 2, "gpus": []}', "version 2"),
-        (b'{"version": 1, "gpus": [], "problem": "Driver Not Loaded"}', "Driver Not Loaded"),
+        (b'{"version": 2, "now": 1, "gpus": []}', "version 2"),
+        (b'{"version": 1, "now": 1, "gpus": [], "problem": "Driver Not Loaded"}', "Driver Not Loaded"),
     ],
 )
 def test_what_is_no_page_of_an_agent(page, says):
@@ -165,8 +165,23 @@ def test_what_is_no_page_of_an_agent(page, says):
 
 
 def test_what_an_agent_tells_is_bounded():
-    gpu = {"uuid": "u" * 1000, "age_s": -5, "name": "n" * 1000, "throttled": ["idle", "new one"], "more": 1}
-    page = json.dumps({"version": 1, "host": "h" * 1000, "gpus": [gpu] * 1000}).encode()
+    gpu = {"uuid": "u" * 1000, "taken_at": 9, "name": "n" * 1000, "throttled": ["idle"], "more": 1}
+    gpu["faults"] = [{"xid": xid, "times": 1, "at_s": 1} for xid in range(1000)]
+    page = json.dumps({"version": 1, "now": 4, "host": "h" * 1000, "gpus": [gpu] * 1000}).encode()
     host, found = wire.read(page, 10.0)
     assert (len(host), len(found), len(found[0].uuid), len(found[0].name)) == (96, wire.MAX_GPUS, 96, 96)
     assert (found[0].taken_at, found[0].throttled) == (10.0, {Throttle.IDLE})
+    assert len(found[0].faults) == MAX_FAULTS
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_a_page_or_a_value_error(junk):
+    with pytest.raises(ValueError, match="no page of an agent"):
+        wire.read(junk, 0.0)
+
+
+def test_for_people():
+    sample = GpuSample("GPU-a", 8.0, throttled=frozenset({Throttle.IDLE}), faults=(Fault(13, 2, 5.0),))
+    plain = json.loads(json.dumps(wire.as_json(sample, 10.0)))
+    assert (plain["uuid"], plain["age_s"], plain["throttled"]) == ("GPU-a", 2.0, ["idle"])
+    assert plain["faults"] == [{"xid": 13, "times": 2, "age_s": 5.0}]
