@@ -165,16 +165,15 @@ class Planner:
 
         Raises: Refused, 404, if none is.
         """
-        catalog, served = self.catalog, self._served
-        if served is None:
+        catalog = self.catalog
+        names = (ask.name, *ask.models)
+        there = [name for name in names if name in catalog.virtuals or catalog.pools(name)]
+        if self._served is None or len(there) == len(names):
             return ask
-        there = [
-            name
-            for name in (ask.name, *ask.models)
-            if name in catalog.virtuals or catalog.pools(name) or name in served()
-        ]
+        served = self._served()
+        there = [name for name in names if name in there or name in served]
         if not there:
-            raise unknown_model(ask.name, sorted({*catalog.names(), *served()}))
+            raise unknown_model(ask.name, sorted({*catalog.names(), *served}))
         return ask if len(there) > len(ask.models) else replace(ask, name=there[0], models=tuple(there[1:]))
 
     def _options(self, listed: Sequence[Tier], case: Case) -> tuple[Tiers, str]:
