@@ -50,6 +50,7 @@ class TierState:
             self._budget,
             price_of=self._prices.of,
             rating=self._rating,
+            served=self._decider.fleet.models,
         )
         return Tiers(planner, self._decider, header, self._prices, self._series)
 

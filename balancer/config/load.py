@@ -3,6 +3,7 @@
 Every mistake of every source is found before any is told.
 """
 
+import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from balancer.config.schema import Settings
 from balancer.config.sources import Given
 
 DEFAULT = "default"
+
+_VARIABLE = re.compile("[A-Z_][A-Z0-9_]{0,63}")
+"""What is no such name may be the key itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,8 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
             expected = str(error["ctx"]["error"])
         case _:
             expected = describe_at(Settings, location)
-    return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
+    hidden = setting in SECRETS or location[-1] == "api_key_env"
+    return Mistake(key, expected, origin, None if hidden else shown(error["input"]))
 
 
 def _outside_mistakes(
@@ -159,7 +164,8 @@ def _outside_mistakes(
         if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
             location = ("tiers", name, "api_key_env")
             expected = "the name of an environment variable that holds a key of printable ASCII"
-            yield Mistake(key_at(location), expected, _origin(location, given), shown(tier.api_key_env))
+            named = shown(tier.api_key_env) if _VARIABLE.fullmatch(tier.api_key_env) else None
+            yield Mistake(key_at(location), expected, _origin(location, given), named)
     for at, path in settings.classifier_files():
         try:
             path.read_bytes()
