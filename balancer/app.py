@@ -2,21 +2,19 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import random
-import signal
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from ssl import SSLError
 
-import uvloop
 from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
+from balancer.config.build_tiering import Built, make_tiering
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
 from balancer.frontend.auth import ApiKeys
@@ -35,6 +33,8 @@ from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
 from balancer.service_manager import ServiceManager
+from balancer.tier_state import TierState
+from balancer.tiered import Tiers
 from balancer.vllm_api.routes import inference_routes
 
 log = logging.getLogger("balancer")
@@ -47,32 +47,6 @@ NOW_S = 0.01
 
 LAST_WORDS_S = 1.0
 """How long the ends of answers that are broken off may take to reach their clients."""
-
-
-def run(loaded: Loaded) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit status."""
-    settings = loaded.settings
-    configure_logging(settings.log_level, settings.log_format)
-    factory = uvloop.new_event_loop if settings.event_loop == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_serve(loaded))
-
-
-async def _serve(loaded: Loaded) -> int:
-    async with started(loaded) as balancer:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, balancer.reloader.ask)
-        try:
-            await balancer.listen()
-        except OSError as error:
-            log.error("cannot listen on %s", error.strerror or error)  # noqa: TRY400 - no defect
-            return 1
-        # what is there now stays; a proxy makes little garbage in cycles, and much that lives as long as a request
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        balancer.serves()
-        await balancer.until_stopped()
-    return 0
 
 
 @contextlib.asynccontextmanager
@@ -99,6 +73,7 @@ class Balancer:
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
         self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
+        self._tiers = TierState(self.decider, self.metrics.tiers)
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
@@ -115,6 +90,7 @@ class Balancer:
         supervisor.start("silent_replicas", self._lifecycle.watchman.look)
         if self._manager.watchdog_s is not None:
             supervisor.start("watchdog", self._manager.alive)
+        supervisor.start("prices", self._tiers.look)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
         """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
@@ -126,9 +102,9 @@ class Balancer:
             server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, SSLError) as error:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
-        return partial(self._apply, settings, ApiKeys(keys))
+        return partial(self._apply, settings, ApiKeys(keys), make_tiering(settings, os.environ))
 
-    def _apply(self, settings: Settings, keys: ApiKeys) -> Changes:
+    def _apply(self, settings: Settings, keys: ApiKeys, built: Built | None) -> Changes:
         """Make the settings hold, all that are not marked AT_START. Here and nowhere else, at the start as later."""
         before, self._settings = self._settings, settings
         if (before.log_level, before.log_format) != (settings.log_level, settings.log_format):
@@ -137,7 +113,9 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
-        self._server.handler = self._make_handler(settings, keys)
+        tiers = self._tiers.apply(built, {}, settings.tier_header)
+        self._own.names = () if built is None else built.catalog.names()
+        self._server.handler = self._make_handler(settings, keys, tiers)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
@@ -145,11 +123,12 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        changes = self.replicas.apply(settings, replica_authorization(settings))
+        providers = () if built is None else built.providers
+        changes = self.replicas.apply(settings, replica_authorization(settings), providers)
         self.gpus.configure(settings)
         return changes
 
-    def _make_handler(self, settings: Settings, keys: ApiKeys) -> Handler:
+    def _make_handler(self, settings: Settings, keys: ApiKeys, tiers: Tiers | None) -> Handler:
         realtime = Realtime(
             self.decider,
             replica_authorization=replica_authorization(settings),
@@ -168,6 +147,9 @@ class Balancer:
             request_id_headers=settings.request_id_headers if settings.access_log else None,
             max_body_bytes=settings.max_body_bytes,
             is_draining=self._is_draining,
+            tiers=tiers,
+            names_decisions=settings.decision_headers or tiers is not None,
+            heal=settings.heal_json,
         )
 
     async def listen(self) -> None:
@@ -187,23 +169,6 @@ class Balancer:
 
     def serves(self) -> None:
         self._manager.ready(f"{len(self.decider.fleet)} replicas, policy {self._settings.policy}")
-
-    async def until_stopped(self) -> None:
-        """Until SIGTERM or SIGINT; then drain. A second signal ends the draining."""
-        stop, now = asyncio.Event(), asyncio.Event()
-
-        def on_signal() -> None:
-            (now if stop.is_set() else stop).set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, on_signal)
-        await stop.wait()
-        async with asyncio.TaskGroup() as group:
-            drain = group.create_task(self.drain())
-            hurry = group.create_task(now.wait())
-            await asyncio.wait((drain, hurry), return_when=asyncio.FIRST_COMPLETED)
-            drain.cancel()
-            hurry.cancel()
 
     async def drain(self) -> None:
         """Not ready any more; take new requests for a while; then close the port, let the running ones end, and end the rest."""

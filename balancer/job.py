@@ -4,19 +4,21 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from balancer.accounting.record import Record
-from balancer.config import Settings, replica_authorization
-from balancer.core.types import ReplicaId, RequestView
+from balancer.config import Settings
+from balancer.core.fleet.replica import ReplicaState
+from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.leg import WHOLE, Leg
+from balancer.forwarding.manners import OWN, Manners, manners
+from balancer.healing import Healer
 from balancer.resuming import Resumable, ResumePolicy
+from balancer.tiered import Tiers, Way
 from balancer.vllm_api.routes import Route
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleLimits:
-    """`authorization` is what replicas get in the place of the client's own."""
-
     max_attempts: int = 3
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
@@ -24,11 +26,10 @@ class LifecycleLimits:
     client_stall_timeout_s: float | None = None
     retry_budget: float = 0.2
     resume: ResumePolicy = field(default_factory=ResumePolicy)
-    authorization: bytes | None = None
+    decision_headers: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        authorization = replica_authorization(settings)
         return cls(
             settings.max_attempts,
             settings.first_byte_timeout_s,
@@ -37,7 +38,7 @@ class LifecycleLimits:
             settings.client_stall_timeout_s,
             settings.retry_budget,
             ResumePolicy(settings.resume, settings.resume_sampled),
-            None if authorization is None else authorization.encode(),
+            settings.decision_headers,
         )
 
 
@@ -45,8 +46,9 @@ class LifecycleLimits:
 class Job:
     """What is asked, the bytes to send, who asked, and the record that is being written.
 
-    `pinned` is the replica that alone can answer, if there is one; `leg` the next attempt's part of the stream; `given` the
-    exchange that last gave the client something.
+    `pinned` is the replica that alone can answer, if there is one; `tiers` is where costs are counted, if there are tiers; `way`
+    leads through them, where the model is ours to choose; `healer` mends the answer's JSON. Of the next attempt: `leg` is its
+    part of the stream, `told` what the head says of it. `given` is the exchange that last gave the client something.
     """
 
     route: Route
@@ -55,8 +57,45 @@ class Job:
     client: ClientSide
     record: Record
     pinned: ReplicaId | None
+    tiers: Tiers | None = None
+    way: Way | None = None
+    healer: Healer | None = None
     leg: Leg = WHOLE
+    told: bytes = b""
     given: Exchange | None = None
+    _chosen: Decision | None = None
+
+    def enter_tier(self, now: float) -> None:
+        """The next attempts are those at the next tier, if tiers are asked.
+
+        Raises: Refused, if none can be.
+        """
+        if self.way is not None:
+            self.request, self.outgoing, self._chosen = self.way.enter(self.record, now)
+            self.leg = WHOLE
+            if self.way.left:
+                self.pinned = None  # whose tier was left
+
+    def take_choice(self) -> Decision | None:
+        """Where the first attempt at a tier goes: that was decided with it."""
+        chosen, self._chosen = self._chosen, None
+        return chosen
+
+    def settle(self) -> None:
+        """The request has ended: its costs are counted, also of an answer that was cut off, as far as that had come."""
+        if self.tiers is None:
+            return
+        record, given = self.record, self.given
+        if record.usage is None and given is not None and given.scanner is not None:
+            record.token_at = record.token_at or given.token_at
+            record.output_events = max(record.output_events, given.scanner.events)
+        self.tiers.ended(record, self.request, self.way)
+
+    def manners(self, replica: ReplicaState) -> Manners:
+        """How the replica's answer to the next attempt is read."""
+        if self.way is None and self.healer is None and not replica.external:
+            return OWN
+        return manners(external=replica.external, too_long=self.way is not None, kept=self.healer is not None)
 
     def follow(self, stream: Resumable) -> None:
         """The next attempt asks what the stream wants asked."""

@@ -1,17 +1,17 @@
 """READ FIRST: one request, from its arrival to its record.
 
-    understand -> decide -> (wait) -> send -> hold -> relay -> record
-                    ^                          |        |
-                    +---------- retry ---------+        |    nothing was given to the client yet: another takes over unseen
-                    +---------- resume -----------------+    tokens were given: another goes on from there, where that is sound
+    understand -> (tier) -> decide -> (wait) -> send -> hold -> relay -> record
+                    ^         ^                          |        |
+                    |         +---------- retry ---------+        |  nothing was given to the client yet: another takes over
+                    |         +---------- resume -----------------+  tokens were given: another goes on, where that is sound
+                    +------------------ fall back -------+           the model is ours to choose, and its tier did not answer
 
-Nothing here chooses a replica (core), speaks HTTP (forwarding) or renders an error (frontend).
+Nothing here chooses a tier or a replica (core), speaks HTTP (sending, forwarding) or renders an error (frontend).
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping
-from functools import partial
 from time import monotonic
 
 from balancer.accounting.metrics import Metrics
@@ -23,13 +23,14 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
 from balancer.core.types import Decision
 from balancer.forwarding.client import ClientStalled
-from balancer.forwarding.ended import Ended, Signal
+from balancer.forwarding.ended import Ended
 from balancer.forwarding.exchange import Exchange
-from balancer.forwarding.headers import request_head
 from balancer.forwarding.pool import ConnectionPool
 from balancer.job import Job, LifecycleLimits
+from balancer.receipt import receipt
 from balancer.resuming import Broken, Resumable, resumable
-from balancer.tries import Tries
+from balancer.sending import Sender
+from balancer.tries import Failed, Tries
 from balancer.verdicts import Verdicts
 from balancer.vllm_api.errors import replica_lost, shut_down, timed_out
 from balancer.waiting_room import Placed, WaitingRoom
@@ -52,16 +53,15 @@ class Lifecycle:
         pins: ResponsePins,
     ) -> None:
         self._decider = decider
-        self._pools = pools
         self._metrics = metrics
         self._limits = limits
-        self._pins = pins
         self._budget = RetryBudget(limits.retry_budget)
         self._verdicts = Verdicts(decider, metrics, pins)
         self._running: set[asyncio.Task[object]] = set()
         self._loop = asyncio.get_running_loop()
         self.room = WaitingRoom(decider)
         self.watchman = Watchman()
+        self._sender = Sender(pools, pins, self.watchman, self.room.stir)
 
     def limit(self, limits: LifecycleLimits) -> None:
         """Other limits hold, from the next step of every request on."""
@@ -105,6 +105,7 @@ class Lifecycle:
                 timer.cancel()
             self._running.discard(task)
             record.ended_at = monotonic()
+            job.settle()
             self._metrics.add(record)
 
     def _end(self, job: Job) -> None:
@@ -120,41 +121,60 @@ class Lifecycle:
         job.given.break_off(event(job.route.dialect))
 
     async def _attempts(self, job: Job) -> None:
+        """Ask a tier, and while none answers the next; most requests name a model, and have no other."""
         self._budget.requested(job.record.arrived_at)
-        stream = resumable(job.route, job.request, job.outgoing, self._limits.resume)
+        while (failed := await self._ask(job)) is not None:
+            if job.way is not None:
+                if job.way.leave(failed, monotonic()):
+                    continue
+                failed = job.way.refusal(failed)
+            if failed.declined is None:
+                raise failed.refused
+            failed.declined.commit()
+            job.record.status = failed.declined.status
+            return
+
+    async def _ask(self, job: Job) -> Failed | None:
+        """Attempts at those who serve one model. None: the client was given something."""
+        try:
+            job.enter_tier(monotonic())
+        except Refused as refused:
+            return Failed(refused)
+        stream = None
+        if not self._decider.fleet.is_provided(
+            job.request
+        ):  # a provider knows nothing of vLLM's ways to go on
+            stream = resumable(job.route, job.request, job.outgoing, self._limits.resume)
         if stream is not None:
             job.follow(stream)
         tries = Tries(self._limits.max_attempts, self._budget)
         while tries.left:
             try:
                 decision, charge = await self._place(job, tries)
-            except Refused:
+            except Refused as refused:
                 if await tries.again():
                     continue
                 if tries.made or job.given is not None:
                     break
-                raise
+                return Failed(refused)
             exchange = await self._attempt(job, decision, charge)
             if not exchange.committed:
-                tries.failed(decision.replica, exchange, monotonic())
+                tries.failed(charge.replica, exchange, monotonic())
                 continue
             if exchange.ended is Ended.ANSWERED:
-                return
+                return None
             broken = Broken.UNSOUND if stream is None else stream.broke(charge.replica.context_tokens)
             if stream is None or broken is not Broken.RESUMED:
                 self._break_off(job, stream, broken)
-                return
+                return None
             job.follow(stream)
             job.record.resumed += 1
             self._metrics.stream_broke(broken)
             tries = Tries(self._limits.max_attempts, self._budget, lost=decision.replica)
         if job.given is not None:
             self._break_off(job, stream, Broken.STRANDED)
-        elif tries.declined is not None:
-            tries.declined.commit()
-            job.record.status = tries.declined.status
-        else:
-            raise tries.refusal(self._limits.first_byte_timeout_s, self._limits.idle_timeout_s)
+            return None
+        return tries.failure(self._limits.first_byte_timeout_s, self._limits.idle_timeout_s)
 
     def _break_off(self, job: Job, stream: Resumable | None, broken: Broken) -> None:
         """No replica goes on with what the client was given: it may be whole but for its end."""
@@ -173,26 +193,28 @@ class Lifecycle:
         if pinned is not None and pinned not in excluded and fleet.get(pinned) is not None:
             decision = Decision(pinned, "pinned")
         else:
-            decision = self._decider.decide(request, excluded, now)
-            if decision.wait:
-                try:
-                    return await self.room.place(request, decision, excluded)
-                finally:
-                    job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
+            decision = job.take_choice() or self._decider.decide(request, excluded, now)
+        if fleet.has_providers:
+            decision = self._decider.admit(decision, now)
+        if decision.wait:
+            try:
+                return await self.room.place(request, decision, excluded)
+            finally:
+                job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
         return decision, self._decider.dispatch(request, decision, now)
 
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
-        record, replica = job.record, charge.replica
+        record, replica, limits = job.record, charge.replica, self._limits
         record.attempts += 1
         record.replica, record.reason = replica.id, decision.reason
         record.matched_tokens = decision.matched_tokens
         record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
         record.usage, record.output_events = None, 0
+        if limits.decision_headers:
+            job.told = receipt(record)
         try:
-            exchange = await self._send(job, charge, fresh=False)
-            if exchange.ended is Ended.STALE:
-                exchange = await self._send(job, charge, fresh=True)
+            exchange = await self._sender.send(job, charge, stall_timeout_s=limits.client_stall_timeout_s)
             self._verdicts.judge(job.route, record, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
@@ -201,48 +223,3 @@ class Lifecycle:
             self._decider.ended(charge, monotonic(), record.usage, output_events=record.output_events)
             self.room.stir()
         return exchange
-
-    async def _send(self, job: Job, charge: Charge, *, fresh: bool) -> Exchange:
-        client, outgoing, replica = job.client, job.outgoing, charge.replica
-        on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
-        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id, job.leg)
-        pool = self._pools[replica]
-        connection = None if fresh else pool.take()
-        if connection is None:
-            try:
-                connection = await pool.connect()
-            except TimeoutError:
-                exchange.end(Ended.CONNECT_TIMEOUT)
-                return exchange
-            except OSError as error:
-                log.debug("%s: %s", replica.id, error)
-                exchange.end(Ended.REFUSED)
-                return exchange
-        head = request_head(
-            outgoing.method,
-            pool.path_prefix + outgoing.target,
-            pool.host_header,
-            outgoing.headers,
-            len(outgoing.body) if outgoing.body or outgoing.method == b"POST" else None,
-            authorization=self._limits.authorization,
-            drop=outgoing.drop,
-        )
-        try:
-            connection.send(head, outgoing.body, exchange)
-            self.watchman.watch(exchange, connection, charge)
-            while await exchange.waiting() is Signal.CONGESTED:
-                await client.catch_up(self._limits.client_stall_timeout_s)
-                connection.resume(exchange)
-        except ConnectionError:  # the client has gone: only waiting for it raises this
-            raise asyncio.CancelledError from None
-        finally:
-            self.watchman.done(exchange)
-            if exchange.committed:
-                job.given = exchange
-            if exchange.ended is None:  # the client has gone, or we end
-                connection.abort()
-        return exchange
-
-    def _first_token(self, charge: Charge, now: float) -> None:
-        charge.first_token(now)
-        self.room.stir()

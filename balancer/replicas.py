@@ -1,14 +1,16 @@
 """What belongs to each replica for as long as it is there: its connections and its side loops, beside its state in the fleet.
 
 Replicas are told apart by name and URL. A new one joins, one that is gone leaves, and one whose URL has changed is both.
+A provider that a tier names is one too, but nobody looks after it: only its answers tell how it is.
+
 Whoever leaves is sent nothing new from then on, and its prefixes are forgotten; what it has in flight ends untouched, and only
 then its loops end: they tell whether it still works on that. All others keep their counters, connections and loops.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import NamedTuple
 
@@ -16,8 +18,9 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from balancer.config import Replica, Settings
 from balancer.config.build import make_replica
+from balancer.config.build_tiering import Provider
 from balancer.core.decider import Decider
-from balancer.core.fleet.replica import ReplicaState
+from balancer.core.fleet.replica import ReplicaState, Terms
 from balancer.core.types import ReplicaId
 from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
 from balancer.observers.replica_watch import ReplicaWatch
@@ -25,6 +28,8 @@ from balancer.observers.supervisor import Supervisor
 
 log = logging.getLogger("balancer")
 
+PROVIDER_KEEPALIVE_S = 30.0
+"""A handshake over the Internet is worth keeping a connection for."""
 SWEEP_S = 1.0
 PROBE_KEEPALIVE_S = 4.0
 """Below the 5 s after which uvicorn closes an idle connection."""
@@ -63,9 +68,11 @@ class Replicas:
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._given: dict[ReplicaId, Replica] = {}
+        self._providers: dict[ReplicaId, Provider] = {}
         self._watched: dict[ReplicaState, _Watched] = {}
         self.pools: dict[ReplicaState, ConnectionPool] = {}
         self._limits = UpstreamLimits()
+        self._authorization: bytes | None = None
         self._session = ClientSession(
             connector=TCPConnector(limit=0, keepalive_timeout=PROBE_KEEPALIVE_S), cookie_jar=DummyCookieJar()
         )
@@ -79,7 +86,9 @@ class Replicas:
         for pool in self.pools.values():
             pool.close()
 
-    def apply(self, settings: Settings, authorization: str | None) -> Changes:
+    def apply(
+        self, settings: Settings, authorization: str | None, providers: Sequence[Provider] = ()
+    ) -> Changes:
         """Make the fleet what the settings say. Nothing in flight is touched."""
         self._limits = UpstreamLimits(
             settings.connect_timeout_s,
@@ -87,8 +96,10 @@ class Replicas:
             settings.first_byte_timeout_s,
             settings.idle_timeout_s,
         )
-        for pool in self.pools.values():
-            pool.limits = self._limits
+        self._authorization = None if authorization is None else authorization.encode()
+        for known, pool in self.pools.items():
+            if not known.external:
+                pool.limits, pool.authorization = self._limits, self._authorization
         for watch, _ in self._watched.values():
             watch.settings, watch.authorization = settings, authorization
         wanted = {ReplicaId(replica.name): replica for replica in settings.replicas}
@@ -113,7 +124,35 @@ class Replicas:
             state = self._decider.fleet[name]
             state.max_in_flight = replica.max_in_flight or settings.max_in_flight_per_replica
         self._given = wanted
+        self._apply_providers(providers, changes)
         return changes
+
+    def _apply_providers(self, providers: Sequence[Provider], changes: Changes) -> None:
+        wanted = {ReplicaId(provider.tier): provider for provider in providers}
+        for name, before in list(self._providers.items()):
+            provider = wanted.get(name)
+            if provider is None or (provider.url, provider.model) != (before.url, before.model):
+                self._leave(name)
+                (changes.removed if provider is None else changes.moved).append(name)
+        for name, provider in wanted.items():
+            state = self._decider.fleet.get(name)
+            if state is None:
+                if name not in self._providers:
+                    changes.added.append(name)
+                state = ReplicaState(
+                    name, provider.url, models=frozenset({provider.model}), declared=True, terms=Terms()
+                )
+                self.pools[state] = ConnectionPool(state.url, self._limits, self._loop, external=True)
+                self._decider.join(state)
+            assert state.terms is not None
+            state.max_in_flight = provider.max_in_flight
+            state.terms.quota.limit(provider.requests_per_minute, provider.tokens_per_minute)
+            state.terms.attempts = provider.max_attempts
+            state.terms.first_token_timeout_s = provider.first_token_timeout_s
+            pool = self.pools[state]
+            pool.authorization = None if provider.key is None else f"Bearer {provider.key}".encode()
+            pool.limits = replace(self._limits, keepalive_s=PROVIDER_KEEPALIVE_S)
+        self._providers = wanted
 
     def drain(self, name: str, *, draining: bool) -> ReplicaState | None:
         """Send it nothing new, or do again: until somebody says otherwise, here or in the file. None: no such replica."""
@@ -140,7 +179,9 @@ class Replicas:
         )
 
     def _join(self, replica: ReplicaState, settings: Settings, authorization: str | None) -> None:
-        self.pools[replica] = ConnectionPool(replica.url, self._limits, self._loop)
+        self.pools[replica] = ConnectionPool(
+            replica.url, self._limits, self._loop, authorization=self._authorization
+        )
         self._decider.join(replica)
         watch = ReplicaWatch(
             replica,
@@ -161,8 +202,9 @@ class Replicas:
     async def _sweep(self) -> float:
         for replica in self._decider.fleet.settle():
             del self.pools[replica]
-            for loop in self._watched.pop(replica).loops:
-                loop.cancel()
+            if replica in self._watched:
+                for loop in self._watched.pop(replica).loops:
+                    loop.cancel()
             log.info("replica %s (%s) has left", replica.id, replica.url)
         for pool in self.pools.values():
             pool.sweep()

@@ -1,6 +1,7 @@
 """What the end of an attempt says: of its replica's health, and for the request's record."""
 
 import logging
+from http import HTTPStatus
 from time import monotonic
 
 from balancer.accounting.metrics import Metrics
@@ -35,13 +36,13 @@ class Verdicts:
         self._judge_health(record, replica, exchange, ended)
 
     def _judge_health(self, record: Record, replica: ReplicaState, exchange: Exchange, ended: Ended) -> None:
-        """Backpressure and the client's errors say nothing bad."""
+        """Backpressure and the client's errors say nothing bad, nor does a model that is not there, or too small."""
         if exchange.backpressure:
             self._decider.declined(replica, monotonic(), exchange.retry_after_s)
         elif ended is not Ended.ANSWERED:
             if ended is not Ended.STALE:
                 self._blame(replica, ended, refused=ended is Ended.REFUSED, dead=exchange.aborted)
-        elif exchange.retryable:
+        elif exchange.retryable and not exchange.too_long and exchange.status != HTTPStatus.NOT_FOUND:
             dead = exchange.aborted or tells_of_death(exchange.held_body)
             self._blame(replica, f"answered {exchange.status}", dead=dead)
         elif self._decider.answered(replica, monotonic(), sent_at=record.sent_at):

@@ -11,12 +11,20 @@ log = logging.getLogger("balancer.access")
 
 
 def write(record: Record, request_id: str | None) -> None:
+    tiered = record.tiered
     fields = {
         "request_id": request_id,
         "route": record.path,
         "model": record.model,
         "replica": record.replica,
         "reason": record.reason,
+        "decision_id": record.decision_id or None,
+        "asked": tiered and tiered.asked,
+        "tier": tiered and tiered.tier,
+        "tier_reason": tiered and tiered.reason,
+        "score": _rounded(tiered.score) if tiered is not None else None,
+        "left": _left(tiered.left) if tiered is not None else None,
+        "usd": tiered and tiered.usd,
         "status": record.status,
         "ended_by": record.ended_by,
         "attempts": record.attempts,
@@ -31,6 +39,10 @@ def write(record: Record, request_id: str | None) -> None:
     log.info(
         "%s", msgspec.json.encode({name: _plain(v) for name, v in fields.items() if v is not None}).decode()
     )
+
+
+def _left(tiers: tuple[tuple[str, str], ...]) -> str | None:
+    return ", ".join(f"{tier}={why}" for tier, why in tiers) or None
 
 
 def _rounded(seconds: float | None) -> float | None:

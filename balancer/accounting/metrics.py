@@ -28,6 +28,7 @@ from balancer import __version__
 from balancer.accounting import admission_metrics, gpu_metrics
 from balancer.accounting.configuration import ConfigurationSeries
 from balancer.accounting.record import Record
+from balancer.accounting.tier_metrics import TierSeries
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.types import Health, ReplicaId
@@ -109,6 +110,7 @@ class Metrics(Collector):
         self._broken_streams: Counter[str] = Counter()
         self._observer_failures: Counter[tuple[str, str]] = Counter()
         self.configuration = ConfigurationSeries()
+        self.tiers = TierSeries()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -132,6 +134,8 @@ class Metrics(Collector):
             series.output_tokens += usage.output_tokens
             series.cached_tokens += usage.cached_tokens or 0
         series.matched_tokens += record.matched_tokens
+        if record.mended is not None:
+            self.tiers.healed(*record.mended)
         if record.waited_s is not None and record.ended_by != "refusal":
             self._held_s.observe(record.waited_s)
         if record.replica is not None and record.status == 200:
@@ -179,6 +183,7 @@ class Metrics(Collector):
         yield from self._collect_health()
         yield from self._collect_loops()
         yield from gpu_metrics.collect(self._fleet.gpus, self._fleet, monotonic())
+        yield from self.tiers.collect()
 
     def _collect_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -309,7 +314,8 @@ class Metrics(Collector):
             known = self._fleet.get(ReplicaId(name))
             draining.add_metric((name,), known is None or known.draining)
         for replica in self._fleet:
-            healthy.add_metric((replica.id,), replica.health is Health.HEALTHY)
+            unasked = replica.external and replica.health is Health.UNKNOWN  # nobody probes it
+            healthy.add_metric((replica.id,), replica.health is Health.HEALTHY or unasked)
             sample = replica.sample
             if sample is not None:
                 sampled.add_metric((replica.id,), now - sample.taken_at)

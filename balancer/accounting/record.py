@@ -1,7 +1,8 @@
 """The record of one request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from balancer.core.tiering.types import Target
 from balancer.core.types import Usage
 
 
@@ -9,7 +10,11 @@ from balancer.core.types import Usage
 class Tiered:
     """What was chosen for a request that asked for a virtual model, and what it was chosen by: `score` is None where no
     classifier was asked, `propensity` the probability of the tier that was chosen first, `shadow` the tier that would have been
-    chosen, `left` the tiers that failed before, each with why.
+    chosen, `left` the tiers that failed before, each with why, `barred` those that might have stood in but for a hard rule.
+
+    `options` are the tiers that might have served it, the weakest first, each with what it would have cost for the same tokens,
+    None where no price is known. `arm` is EXPERIMENT/ARM. `text` is the last user turn, bounded: nobody writes it anywhere unless
+    the settings allow it.
     """
 
     asked: str
@@ -24,7 +29,14 @@ class Tiered:
     arm: str = ""
     shadow: str = ""
     left: tuple[tuple[str, str], ...] = ()
+    barred: tuple[tuple[str, str], ...] = ()
     usd: float | None = None
+    tenant: str = ""
+    conversation: bytes = b""
+    explored: bool = False
+    target: Target | None = None
+    options: tuple[tuple[str, float | None], ...] = ()
+    text: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)
@@ -35,8 +47,8 @@ class Record:
     that its policy expected of the attempt sent at `sent_at`. What is told of attempts is told of the last one.
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
-    nothing), `replica` (it broke off), `shutdown` or
-    `timeout` (ours). `resumed` counts how often another replica went on with the answer.
+    nothing), `replica` (it broke off), `shutdown` or `timeout` (ours). `resumed` counts how often another replica went on with
+    the answer. `mended`: of texts that should have been JSON, how many were made so and how many could not be.
     """
 
     path: str
@@ -57,4 +69,5 @@ class Record:
     usage: Usage | None = None
     output_events: int = 0
     decision_id: str = ""
+    mended: tuple[int, int] | None = None
     tiered: "Tiered | None" = None

@@ -3,6 +3,7 @@
 Every mistake of every source is found before any is told.
 """
 
+import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,16 +15,20 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from balancer.config import sources
-from balancer.config.describe import Location, describe_at, key_at
+from balancer.config.describe import Location, describe_at, key_at, keys_at
+from balancer.config.extras import can_heal
 from balancer.config.keys import keys_in
-from balancer.config.mistakes import ConfigError, Mistake, nearest, shown
+from balancer.config.kinds import is_key
+from balancer.config.mistakes import ConfigError, Contradiction, Mistake, nearest, shown
 from balancer.config.names import SECRETS
-from balancer.config.replica import Replica
 from balancer.config.resolve import Findings, by_setting
-from balancer.config.schema import Contradiction, Settings
+from balancer.config.schema import Settings
 from balancer.config.sources import Given
 
 DEFAULT = "default"
+
+_VARIABLE = re.compile("[A-Z_][A-Z0-9_]{0,63}")
+"""What is no such name may be the key itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ def load(
     given = ChainMap(*(by_setting(layer, findings) for layer in layers))
     settings = _validated(given, findings)
     findings.mistakes += _file_mistakes(given)
+    if settings is not None:
+        findings.mistakes += _outside_mistakes(settings, environ, given)
     if settings is None or findings.mistakes:
         raise ConfigError(findings.mistakes)
     origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}
@@ -82,7 +89,7 @@ def _validated(given: Mapping[str, Given], findings: Findings) -> Settings | Non
                 findings.mistakes.append(_mistake(each, given))
         # Only values that are right alone can contradict: right ones take the place of the wrong.
         wrong = {each["loc"][:2] for each in errors}
-        findings.lost |= {str(key) for key, *_ in wrong} - {"replicas"}
+        findings.lost |= {str(key) for key, *_ in wrong}
         try:
             Settings.model_validate(_mended(values, wrong))
         except ValidationError as error:
@@ -134,7 +141,7 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
     key = key_at(location)
     match error["type"]:
         case "extra_forbidden":
-            near = nearest(str(location[-1]), tuple(Replica.model_fields))
+            near = nearest(str(location[-1]), keys_at(Settings, location[:-1]))
             return Mistake(key, f"a known key{near}", origin)
         case "missing":
             example = (
@@ -145,7 +152,30 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
             expected = str(error["ctx"]["error"])
         case _:
             expected = describe_at(Settings, location)
-    return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
+    hidden = setting in SECRETS or location[-1] == "api_key_env"
+    return Mistake(key, expected, origin, None if hidden else shown(error["input"]))
+
+
+def _outside_mistakes(
+    settings: Settings, environ: Mapping[str, str], given: Mapping[str, Given]
+) -> Iterator[Mistake]:
+    """What is needed from elsewhere is there at the start: keys of providers, which nobody is told, classifiers, extras."""
+    for name, tier in settings.tiers.items():
+        if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
+            location = ("tiers", name, "api_key_env")
+            expected = "the name of an environment variable that holds a key of printable ASCII"
+            named = shown(tier.api_key_env) if _VARIABLE.fullmatch(tier.api_key_env) else None
+            yield Mistake(key_at(location), expected, _origin(location, given), named)
+    for at, path in settings.classifier_files():
+        try:
+            path.read_bytes()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            expected = f"prior, length or a readable file: {why}"
+            yield Mistake(key_at(at), expected, _origin(at, given), shown(str(path)))
+    if settings.heal_json and not can_heal():
+        expected = "false, or the extra `heal` installed (pip install 'vllm-balancer[heal]')"
+        yield Mistake("heal_json", expected, _origin(("heal_json",), given))
 
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:

@@ -1,24 +1,15 @@
-"""One replica in the settings, and what all models of settings have in common."""
+"""One replica in the settings."""
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from balancer.config.group import Group
 from balancer.config.kinds import Count, GpuName, Name, one_or_many, one_or_many_gpus
 from balancer.config.urls import ReplicaUrl
 
 
-class Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_default=False,
-        hide_input_in_errors=True,
-    )
-
-
-class Replica(Model):
+class Replica(Group):
     url: ReplicaUrl
     """Where the replica listens: http or https, with a path prefix if a proxy in front of it adds one."""
 

@@ -7,16 +7,12 @@ repeats the value: the value may be a secret.
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from balancer.config.group import AT_START, Group
 from balancer.config.kinds import (
     Bytes,
     Count,
@@ -35,21 +31,13 @@ from balancer.config.kinds import (
     number,
     one_or_many,
 )
-from balancer.config.replica import Model, Replica
-
-AT_START = object()
-"""Marks a setting that holds from the start of the process to its end; all others can change while it runs."""
-
-
-class Contradiction(NamedTuple):
-    """Values that are right alone and wrong together; `location` is where the user should look first."""
-
-    location: tuple[str | int, ...]
-    expected: str
-    involved: frozenset[str] = frozenset()
+from balancer.config.mistakes import Contradiction
+from balancer.config.replica import Replica
+from balancer.config.tiering import Tiering
+from balancer.config.tiering_check import contradictions
 
 
-class Replicas(Model):
+class Replicas(Group):
     replicas: Annotated[
         tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(one_or_many)
     ]
@@ -59,7 +47,7 @@ class Replicas(Model):
     """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
 
 
-class Server(Model):
+class Server(Group):
     host: Annotated[Name, AT_START] = "0.0.0.0"  # noqa: S104 - a load balancer is there to be reached
     """Address to listen on."""
 
@@ -101,6 +89,15 @@ class Server(Model):
     request_id_headers: Headers = ("x-request-id",)
     """Request headers that may carry the request's id; the first one sent is used."""
 
+    decision_headers: bool = True
+    """Tell with each answer which replica gave it, why, and under which id that was decided; where tiers are asked, which one, by
+    which score, and what was left before. Switch it off where clients are not to see your names."""
+
+    heal_json: bool = False
+    """Mend JSON that a client asked for (`response_format` and its like, arguments of tool calls) and a model got wrong, in
+    answers that don't stream, and say so in the head `x-balancer-healed`. A request may ask for it, or for none, with
+    `x-balancer-heal-json: 1` or `0`. Needs the extra `heal`."""
+
     event_loop: Annotated[Literal["uvloop", "asyncio"], AT_START] = "uvloop"
     """Event loop implementation."""
 
@@ -127,7 +124,7 @@ PolicyName = Literal[
 ]
 
 
-class Routing(Model):
+class Routing(Group):
     policy: Annotated[PolicyName, AT_START] = "predicted_latency"
     """How a replica is chosen: balancer/core/scheduling/README.md has a card for each."""
 
@@ -159,7 +156,7 @@ class Routing(Model):
     derender."""
 
 
-class Admission(Model):
+class Admission(Group):
     max_waiting: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0)] = 1000
     """Requests that may wait in the balancer, for each model; a further one is refused at once. 0: none waits, and only
     `max_in_flight_per_replica` is a reason to refuse."""
@@ -182,7 +179,7 @@ class Admission(Model):
     """Request header that names the tenant, set by a proxy that you trust. Default: the name of the API key."""
 
 
-class Upstream(Model):
+class Upstream(Group):
     connect_timeout_s: Period = 5
     """How long to wait for a connection to a replica."""
 
@@ -201,7 +198,7 @@ class Upstream(Model):
     fault."""
 
 
-class Health(Model):
+class Health(Group):
     health_probe: Literal["health", "generate"] = "health"
     """What a probe asks: `/health`, or for one token. The latter finds engines that hang behind a good `/health` before a
     request does, for a step of the engine each time."""
@@ -244,7 +241,7 @@ class Health(Model):
     """Time between two readings of a replica's `/v1/models`."""
 
 
-class Gpus(Model):
+class Gpus(Group):
     gpus: Annotated[Literal["auto", "off"], BeforeValidator(no_is_off)] = "auto"
     """Whether GPUs are looked at: by NVML on this host, where it is there, and where replicas name a `gpu_agent` or `dcgm`."""
 
@@ -252,7 +249,7 @@ class Gpus(Model):
     """Time between two readings of them."""
 
 
-class Shutdown(Model):
+class Shutdown(Group):
     drain_delay_s: Seconds = 0
     """After SIGTERM: how long new requests are still taken while readiness already says no. Give the load balancer
     in front time to notice."""
@@ -262,7 +259,7 @@ class Shutdown(Model):
     Kubernetes kills after `terminationGracePeriodSeconds` (30 by default): give it more than both together."""
 
 
-class Operation(Model):
+class Operation(Group):
     config_watch_interval_s: Seconds = 5
     """How often the configuration file, `api_key_file` and the certificate are looked at for changes, which then hold without
     a restart; 0: only when SIGHUP or the admin API asks."""
@@ -277,7 +274,7 @@ class Operation(Model):
     """Key that the admin API asks for, as `Authorization: Bearer`. It must be set unless `admin_host` is a loopback address."""
 
 
-class Logging(Model):
+class Logging(Group):
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)] = (
         "info"
     )
@@ -290,7 +287,9 @@ class Logging(Model):
     """Log one line for every request."""
 
 
-class Settings(Logging, Operation, Shutdown, Gpus, Health, Upstream, Admission, Routing, Server, Replicas):
+class Settings(
+    Logging, Operation, Shutdown, Gpus, Health, Upstream, Admission, Tiering, Routing, Server, Replicas
+):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")
@@ -312,6 +311,7 @@ class Settings(Logging, Operation, Shutdown, Gpus, Health, Upstream, Admission, 
                 ("prometheus_port",), f"another port than `port`, which is {self.port}", involved
             )
         yield from self._admin_contradictions()
+        yield from contradictions(self, [replica.name for replica in self.replicas])
         urls: dict[str, int] = {}
         names: dict[str, int] = {}
         for index, replica in enumerate(self.replicas):

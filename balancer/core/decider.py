@@ -1,19 +1,26 @@
 """The facade of the core: a request in, a decision out, and what the world reports in between."""
 
+from math import ceil
+
 from balancer.core.admission import Limits, Line
+from balancer.core.errors import limited
 from balancer.core.fleet import health as rules
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
+from balancer.core.joint import Joint
 from balancer.core.request.parse import read_form, read_request
 from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Charge, Policy
+from balancer.core.tiering.memory import Tiering
+from balancer.core.tiering.types import Choice, Plan
 from balancer.core.types import (
     Decision,
     EngineSample,
     Fault,
     Health,
+    Json,
     ReplicaId,
     RequestView,
     RouteKind,
@@ -23,13 +30,19 @@ from balancer.core.types import (
 
 class Decider:
     def __init__(
-        self, fleet: Fleet, policy: Policy, health: HealthPolicy, limits: Limits | None = None
+        self,
+        fleet: Fleet,
+        policy: Policy,
+        health: HealthPolicy,
+        limits: Limits | None = None,
+        tiering: Tiering | None = None,
     ) -> None:
         self.fleet = fleet
         self.policy = policy
         self.line = Line(fleet, policy, limits)
         self.tokens = TokenEstimator()
         self.health = health
+        self.tiering = tiering
         for replica in fleet:
             policy.joined(replica)
 
@@ -51,19 +64,53 @@ class Decider:
         if not draining:
             self.fleet.warms_up(replica, now)
 
-    def understand(self, route: RouteKind, body: bytes, form: str | None) -> RequestView:
-        """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
+    def understand(
+        self,
+        route: RouteKind,
+        body: bytes,
+        form: str | None,
+        *,
+        fields: Json = None,
+        retarget: bool | None = None,
+    ) -> RequestView:
+        """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body, `fields` the body
+        decoded, if it was. `retarget`: another model may be chosen for it; None: if there are tiers.
+        """
         if form is not None and form.startswith("multipart/"):
             return read_form(route, body, form)
-        return read_request(route, body, self.policy.reads, self.tokens)
+        keep = self.tiering is not None if retarget is None else retarget
+        return read_request(route, body, self.policy.reads, self.tokens, keep_prompt=keep, fields=fields)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         """Where this attempt goes; if the decision says `wait`, it belongs into the line.
 
         Raises: Refused, when no replica serves the model, or all that do are draining or were tried.
         """
-        replicas = self.fleet.eligible(request.model, now, tried)
+        replicas = self.fleet.eligible(request.model, now, tried, request.among)
         return self.line.decide(request, replicas, now, retry=bool(tried))
+
+    def admit(self, decision: Decision, now: float) -> Decision:
+        """The decision, if it names a provider by that one's own limits: nobody waits for it, and nobody it takes.
+
+        Raises: Refused (429), if it lets us send no more now.
+        """
+        replica = self.fleet[decision.replica]
+        if replica.terms is None:
+            return decision
+        wait_s = replica.terms.quota.wait_s(now)
+        if wait_s or replica.at_limit:
+            raise limited(ceil(max(1.0, wait_s)))
+        return decision._replace(wait=False)
+
+    def choose(self, plan: Plan, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Choice:
+        """Which tier has it and where this attempt goes, told together. The request that is sent, or waits, is the choice's.
+
+        While the tier of `plan.choice` is not in `plan.left`, that tier is asked again; else the next one is.
+        Raises: Refused, if no tier is left that could serve it.
+        """
+        assert self.tiering is not None
+        joint = Joint(self.tiering, self.fleet, self.line, self.policy, self.tokens)
+        return joint.choose(plan, request, tried, now)
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
@@ -73,23 +120,32 @@ class Decider:
             self.line.sent(charge)
         if replica.ejection is not None and replica.half_open(now):
             replica.ejection.trial = charge
+        if replica.terms is not None:
+            replica.terms.quota.take(request.prompt_tokens, now)
         return charge
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
         """The attempt is over: its charge is released, and what its answer told is learned."""
         if usage is not None and charge.ended_at is None:
             self.tokens.learn(charge.request, usage.prompt_tokens)
+            if charge.replica.terms is not None:
+                used = usage.prompt_tokens + usage.output_tokens
+                charge.replica.terms.quota.settle(charge.request.prompt_tokens, used, now)
         charge.release(now, usage, output_events=output_events)
 
     def answered(self, replica: ReplicaState, now: float, *, sent_at: float) -> bool:
         """It answered a request, which was sent then. True if its health changed."""
         before = replica.health
         replica.declines = 0
+        if replica.terms is not None:
+            replica.terms.quota.answered()
         return self._turned(replica, before, rules.answered(replica, self.health, now, sent_at), now)
 
     def declined(self, replica: ReplicaState, now: float, retry_after_s: float | None = None) -> None:
         """It answered that it is busy: no fault, and no reason to ask it again at once."""
         self.fleet.declined(replica, now, retry_after_s)
+        if replica.terms is not None:
+            replica.terms.quota.pause(now, retry_after_s)
 
     def failed(
         self, replica: ReplicaState, error: str, now: float, *, refused: bool = False, dead: bool = False
@@ -97,7 +153,7 @@ class Decider:
         """It failed to answer a request, by its own fault; its port may be `refused`, its engine say that it is `dead`. True if
         its health changed.
         """
-        if refused:
+        if refused and not replica.external:  # a provider's port is no process of one engine
             return self._refused(replica, error, now)
         gone = replica.gone
         changed = rules.request_failed(replica, self.health, error, now, dead=dead)

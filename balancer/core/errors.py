@@ -36,6 +36,18 @@ class Refused(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
+    def saying(self, message: str) -> "Refused":
+        """The same, in other words."""
+        return Refused(
+            self.status,
+            message,
+            blame=self.blame,
+            type=self.type,
+            code=self.code,
+            param=self.param,
+            retry_after_s=self.retry_after_s,
+        )
+
 
 def unknown_model(model: str, served: list[str]) -> Refused:
     listed = ", ".join(served[:20]) + (", ..." if len(served) > 20 else "")
@@ -89,6 +101,27 @@ def overloaded(status: int, message: str, retry_after_s: int) -> Refused:
         blame=Blame.BALANCER,
         type="RateLimitError" if status == 429 else "ServiceUnavailableError",
         retry_after_s=retry_after_s,
+    )
+
+
+def limited(retry_after_s: int) -> Refused:
+    """A provider lets us ask no more now."""
+    return Refused(
+        429,
+        "The provider of this model takes no more requests now.",
+        blame=Blame.REPLICA,
+        type="RateLimitError",
+        code="rate_limit_exceeded",  # OpenAI's word for it
+        retry_after_s=retry_after_s,
+    )
+
+
+def provider_refused_us() -> Refused:
+    return Refused(
+        502,
+        "The provider of this model refused the balancer's credentials.",
+        blame=Blame.BALANCER,
+        type="BadGatewayError",
     )
 
 
@@ -184,10 +217,75 @@ def bad_request(message: str) -> Refused:
     return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError")
 
 
+def bad_field(param: str, expected: str) -> Refused:
+    return Refused(
+        400, f"{param}: expected {expected}.", blame=Blame.CLIENT, type="BadRequestError", param=param
+    )
+
+
+def cannot_serve(message: str, param: str | None = None, code: str | None = None) -> Refused:
+    """No tier that may serve the request can."""
+    return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError", param=param, code=code)
+
+
+def forbidden(message: str, param: str | None = None) -> Refused:
+    return Refused(403, message, blame=Blame.CLIENT, type="PermissionDeniedError", param=param)
+
+
+def budget_spent(message: str, retry_after_s: int) -> Refused:
+    return Refused(
+        429,
+        message,
+        blame=Blame.CLIENT,
+        type="RateLimitError",
+        code="insufficient_quota",  # OpenAI's word for it
+        retry_after_s=retry_after_s,
+    )
+
+
 def head_too_large(limit_bytes: int) -> Refused:
     return Refused(
         431,
         f"The request head is larger than {limit_bytes} bytes (max_header_bytes).",
         blame=Blame.CLIENT,
         type="RequestHeaderFieldsTooLargeError",
+    )
+
+
+def unknown_decision(decision_id: str) -> Refused:
+    return Refused(
+        404,
+        f"There is no decision `{decision_id[:100]}` of yours: it was never made, concerned no tiers, or is forgotten.",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="decision_id",
+    )
+
+
+def no_feedback_here() -> Refused:
+    return Refused(
+        501,
+        "Feedback is not kept here: the balancer runs without an outcome log (outcome_log).",
+        blame=Blame.BALANCER,
+        type="NotImplementedError",
+    )
+
+
+def too_much_feedback() -> Refused:
+    return Refused(
+        429,
+        "Too much feedback at once.",
+        blame=Blame.CLIENT,
+        type="RateLimitError",
+        retry_after_s=1,
+    )
+
+
+def feedback_not_written() -> Refused:
+    return Refused(
+        503,
+        "The feedback could not be written.",
+        blame=Blame.BALANCER,
+        type="ServiceUnavailableError",
+        retry_after_s=5,
     )

@@ -13,6 +13,7 @@ class Ended(StrEnum):
     BROKEN = "broken"  # the connection ended before the answer did
     GARBLED = "garbled"  # not HTTP
     SLOW_FIRST_BYTE = "slow_first_byte"
+    SLOW_FIRST_TOKEN = "slow_first_token"  # noqa: S105 - no secret
     SLOW_IDLE = "slow_idle"
     FAILED = "failed"  # a stream told of a dead engine, or was given up by it
     LOST = "lost"  # the replica fell silent, and was given up

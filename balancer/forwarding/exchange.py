@@ -20,19 +20,17 @@ from time import monotonic
 from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.ended import Ended, Signal
-from balancer.forwarding.headers import is_encoded, phrase, response_head
+from balancer.forwarding.framing import BODILESS, framing, without_line_ends
+from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s
 from balancer.forwarding.leg import WHOLE, Leg
-from balancer.forwarding.sse import SseScanner
+from balancer.forwarding.manners import OWN, Manners
+from balancer.forwarding.sse import SseScanner, up_to_death
 from balancer.vllm_api.answers import is_aborted
-from balancer.vllm_api.events import split
 
 HOLD_BYTES = 256 * 1024
 """An answer larger than this is relayed before it is whole."""
 
-_BACKPRESSURE = frozenset({429, 503})
-_RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _TAIL_BYTES = 8
-_BODILESS = frozenset({204, 304})
 _CONTROLS = bytes(range(0x20)) + b"\x7f"
 """What llhttp lets pass in a reason, and HTTP does not."""
 
@@ -55,6 +53,7 @@ class Exchange:
         "_waiter",
         "_withheld",
         "aborted",
+        "added",
         "begun",
         "body_bytes",
         "committed",
@@ -64,6 +63,7 @@ class Exchange:
         "headers",
         "heard_at",
         "length",
+        "manners",
         "reason",
         "scanner",
         "status",
@@ -77,13 +77,17 @@ class Exchange:
         on_token: Callable[[float], None],
         on_id: Callable[[str], None] | None = None,
         leg: Leg = WHOLE,
+        manners: Manners = OWN,
+        added: bytes = b"",
     ) -> None:
-        """`on_token` is called with the time of a stream's first generated token, `on_id` with its answer's id."""
+        """`on_token` gets the time of a stream's first generated token, `on_id` its answer's id; `added`: lines for the head."""
         self._client = client
         self._loop = loop
         self._on_token = on_token
         self._on_id = on_id
         self._leg = leg
+        self.manners = manners
+        self.added = added
         self._waiter: asyncio.Future[Signal] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -125,25 +129,42 @@ class Exchange:
         return waiter
 
     @property
+    def said(self) -> int | None:
+        """The status that the answer stands for: that of an error event, if a stream began with one."""
+        scanner = self.scanner
+        return scanner.error_code if scanner is not None and scanner.failed else self.status
+
+    @property
     def retryable(self) -> bool:
         """Whether this answer says that another replica may do better."""
         if self.scanner is not None and self.scanner.failed:
-            return self.scanner.deadly or self.scanner.error_code in _RETRYABLE
-        return self.aborted or self.status in _RETRYABLE
+            return self.scanner.deadly or self.said in self.manners.retryable
+        return self.aborted or self.status in self.manners.retryable or self.too_long
 
     @property
     def backpressure(self) -> bool:
         """The replica is busy, which is not a fault."""
-        if self.scanner is not None and self.scanner.failed:
-            return self.scanner.error_code in _BACKPRESSURE
-        return self.status in _BACKPRESSURE
+        return self.said in self.manners.busy
+
+    @property
+    def too_long(self) -> bool:
+        """The prompt is too long for the model, and others stand behind it."""
+        return self.manners.too_long and self.manners.finds_too_long(self.status, self.held_body)
+
+    @property
+    def kept(self) -> bool:
+        """A good answer, held whole, that is for who waits for it to give."""
+        return not self.committed and self.ended is Ended.ANSWERED and self._is_kept and not self.aborted
+
+    @property
+    def _is_kept(self) -> bool:
+        good = self.manners.kept and self.status == HTTPStatus.OK and self.scanner is None
+        return good and not is_encoded(self.headers)
 
     @property
     def retry_after_s(self) -> float | None:
         """What the answer says of when to ask again, if it counts seconds."""
-        told = (value for name, value in self.headers if name.lower() == b"retry-after")
-        seconds = next(told, b"")
-        return float(seconds) if seconds.isdigit() else None
+        return retry_after_s(self.headers)
 
     @property
     def held_body(self) -> bytes:
@@ -163,13 +184,11 @@ class Exchange:
         if self.scanner is not None:
             events, self._held = b"".join(self._held), []
             splice = self._leg.splice
-            if splice is None:
-                head = response_head(self.status, self.reason, self.headers, self._framing())
-            else:
-                head = self._frame(splice.begin())  # the client has its head
+            # where there is a splice, the client has its head
+            head = self._head() if splice is None else self._frame(splice.begin())
             self._give(events, head, complete=complete)
             return
-        head = response_head(self.status, self.reason, self.headers, self._framing())
+        head = self._head()
         if self._reframe:
             body = b"".join(map(self._frame, self._pieces or ()))
             if complete:
@@ -178,6 +197,11 @@ class Exchange:
             body = b"".join(self._held)
         self._held.clear()
         self._write(head + body)
+
+    def commit_as(self, body: bytes) -> None:
+        """Give the client this body in the place of the one that is held whole."""
+        self.length, self._reframe, self._held = len(body), False, [body]
+        self.commit()
 
     def break_off(self, event: bytes | None) -> None:
         """The answer cannot be finished: say so in band where that is possible, and never end it tidily. What the replica itself
@@ -221,7 +245,7 @@ class Exchange:
                 return
         elif self.length is None and not content_type.startswith(b"application/json"):
             self._opaque = True
-        self.delimited_by_close = self.length is None and not chunked and status not in _BODILESS
+        self.delimited_by_close = self.length is None and not chunked and status not in BODILESS
         # the framing passes through as it is, unless the client or the replica cannot have it so
         self._reframe = self.delimited_by_close or (chunked and not self._client.http11)
         self._pieces = []
@@ -311,15 +335,8 @@ class Exchange:
 
     def _stop_short(self, events: bytes) -> None:
         """Give what came before the event that tells of the end, and no more."""
-        sound = []
-        for event in split(events)[0]:
-            probe = SseScanner()
-            probe.feed(event)
-            if probe.deadly:
-                self._withheld = event if probe.failed else None
-                break
-            sound.append(event)
-        self._give(b"".join(sound), b"", complete=False)
+        sound, self._withheld = up_to_death(events)
+        self._give(sound, b"", complete=False)
         self.end(Ended.FAILED)
 
     def _give(self, events: bytes, head: bytes, *, complete: bool) -> None:
@@ -345,7 +362,7 @@ class Exchange:
             return True
         scanner = self.scanner
         if scanner is None or complete:
-            return complete and not self.retryable
+            return complete and not self.retryable and not self._is_kept
         return scanner.data_seen and not ((scanner.failed or scanner.aborted) and self.retryable)
 
     def _write(self, data: bytes) -> None:
@@ -358,27 +375,10 @@ class Exchange:
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(Signal.CONGESTED)
 
-    def _framing(self) -> list[bytes]:
-        lines = []
-        client = self._client
-        if self.length is not None:
-            lines.append(b"Content-Length: %d\r\n" % self.length)
-            close = not client.keep_alive
-        elif self.status in _BODILESS:
-            close = not client.keep_alive
-        elif client.http11:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-            close = not client.keep_alive
-        else:  # HTTP/1.0 knows no chunks: the answer ends with the connection
-            client.keep_alive = False
-            close = True
-        if close:
-            lines.append(b"Connection: close\r\n")
-        elif not client.http11:
-            lines.append(b"Connection: keep-alive\r\n")
-        if self.scanner is not None and not any(n.lower() == b"x-accel-buffering" for n, _ in self.headers):
-            lines.append(b"X-Accel-Buffering: no\r\n")  # an nginx in front of us must not gather tokens
-        return lines
+    def _head(self) -> bytes:
+        client, streams = self._client, self.scanner is not None
+        lines = framing(client, self.status, self.length, self.headers, streams=streams)
+        return response_head(self.status, self.reason, self.headers, [self.added, *lines])
 
     def _frame(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece
@@ -388,12 +388,10 @@ class Exchange:
 
     def _without_surplus(self, raw: bytes) -> bytes:
         """`raw`, which holds the answer's end, up to that end: llhttp lets line ends follow it."""
-        if self.status in _BODILESS:
+        if self.status in BODILESS:
             return b""
         if self.length is not None:
             return raw[: self.length - self._raw_bytes]
         if self.delimited_by_close:
             return raw
-        rest = raw.rstrip(b"\r\n")
-        ends = 4 if rest else 4 - (len(self._last) - len(self._last.rstrip(b"\r\n")))
-        return raw[: len(rest) + ends]
+        return without_line_ends(raw, self._last)

@@ -22,6 +22,22 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_SENT_ON = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _NOT_SENT_BACK = _HOP_BY_HOP | {b"content-length"}
+FOR_STRANGERS = frozenset(
+    {
+        b"accept",
+        b"anthropic-beta",
+        b"anthropic-version",
+        b"content-encoding",
+        b"content-type",
+        b"idempotency-key",
+        b"openai-beta",
+        b"user-agent",
+        b"x-request-id",
+    }
+)
+"""What a provider is told of the client's head. Not its key, cookies or address, nor ids of sessions, tenants and traces; nor
+which encodings it takes, so that the answer can be read here.
+"""
 _NAMES_NO_FIELD = frozenset({b"close", b"keep-alive"})
 
 
@@ -43,10 +59,11 @@ def request_head(
     *,
     authorization: bytes | None = None,
     drop: frozenset[bytes] = frozenset(),
+    only: frozenset[bytes] | None = None,
 ) -> bytes:
     """The head to send to a replica.
 
-    `authorization` replaces the caller's; `drop` names further fields (lower case) that stay here.
+    `authorization` replaces the caller's; `drop` names further fields (lower case) that stay here, `only` all that do not.
     """
     stays = drop | _connection_options(headers)
     if authorization is not None:
@@ -54,7 +71,7 @@ def request_head(
     lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, target, host)]
     for name, value in headers:
         low = name.lower()
-        if low not in _NOT_SENT_ON and low not in stays:
+        if low not in _NOT_SENT_ON and low not in stays and (only is None or low in only):
             lines.append(b"%s: %s\r\n" % (name, value))
     if authorization is not None:
         lines.append(b"Authorization: %s\r\n" % authorization)
@@ -80,6 +97,12 @@ def response_head(status: int, reason: bytes, headers: RawHeaders, added: Iterab
 def is_encoded(headers: RawHeaders) -> bool:
     """Whether the body is compressed."""
     return any(n.lower() == b"content-encoding" and v.lower() != b"identity" for n, v in headers)
+
+
+def retry_after_s(headers: RawHeaders) -> float | None:
+    """When to ask again, if the answer counts that in seconds."""
+    told = next((value for name, value in headers if name.lower() == b"retry-after"), b"")
+    return float(told) if told.isdigit() else None
 
 
 def phrase(status: int) -> bytes:

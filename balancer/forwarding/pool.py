@@ -11,7 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from balancer.forwarding.client import Outgoing
 from balancer.forwarding.connection import Connection
+from balancer.forwarding.headers import FOR_STRANGERS, request_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,29 @@ class UpstreamLimits:
     idle_timeout_s: float | None = None
 
 
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_VERSION = b"/v1"
+
+
 class ConnectionPool:
-    def __init__(self, url: str, limits: UpstreamLimits, loop: asyncio.AbstractEventLoop) -> None:
+    """`authorization` is sent in the place of the client's own; without one, a replica gets the client's, a provider none."""
+
+    def __init__(
+        self,
+        url: str,
+        limits: UpstreamLimits,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        external: bool = False,
+        authorization: bytes | None = None,
+    ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
-        self.host_header = parts.netloc.rpartition("@")[2].encode("ascii")
-        self.path_prefix = parts.path.rstrip("/").encode("ascii")
+        host = parts.netloc.rpartition("@")[2].removesuffix(_DEFAULT_PORTS[parts.scheme])
+        self.host_header = host.encode("ascii")
+        self.authorization = authorization
+        self._external = external
+        self._path = parts.path.rstrip("/").encode("ascii")
         self._host = parts.hostname
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
@@ -40,6 +59,31 @@ class ConnectionPool:
 
     def __repr__(self) -> str:
         return f"<ConnectionPool {self._host}:{self._port}, {len(self._idle)} idle>"
+
+    def head(self, request: Outgoing) -> bytes:
+        """The head of the request as it is sent there."""
+        body = request.body
+        return request_head(
+            request.method,
+            self.target(request.target),
+            self.host_header,
+            request.headers,
+            len(body) if body or request.method == b"POST" else None,
+            authorization=self.authorization,
+            drop=request.drop,
+            only=FOR_STRANGERS if self._external else None,
+        )
+
+    def target(self, target: bytes) -> bytes:
+        """The target there of one here. A provider's path is a base as OpenAI's clients know it, in the place of `/v1`; that of a
+        replica stands before all of it.
+        """
+        path = self._path
+        if not (path and self._external):
+            return path + target
+        if target.startswith(b"/v1/"):
+            return path + target[len(_VERSION) :]
+        return path.removesuffix(_VERSION) + target
 
     def take(self) -> Connection | None:
         """An idle connection, or None."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from urllib.parse import unquote
 
@@ -10,9 +10,11 @@ from aiohttp import web
 
 from balancer.accounting import access_log
 from balancer.accounting.record import Record
+from balancer.config.extras import can_heal
 from balancer.core.decider import Decider
 from balancer.core.errors import (
     Refused,
+    bad_field,
     bad_request,
     body_too_large,
     internal_error,
@@ -21,16 +23,21 @@ from balancer.core.errors import (
     unknown_response,
 )
 from balancer.core.fleet.pins import ResponsePins
+from balancer.core.request.multipart import form_field
+from balancer.core.request.parse import decode
 from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.claims import Claims
+from balancer.frontend.ids import decision_ids
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
+from balancer.healing import healer
 from balancer.job import Job
 from balancer.lifecycle import Lifecycle
+from balancer.tiered import Asked, Tiers
 from balancer.vllm_api.routes import (
     REALTIME_PATH,
     STORED_RESPONSE,
@@ -44,7 +51,10 @@ log = logging.getLogger("balancer.frontend")
 _CURLS_DEFAULT = "application/x-www-form-urlencoded"
 """What `curl -d '{...}'` sends when nobody told it better; vLLM refuses it. A form never begins with a brace."""
 
+HEAL_HEADER = "x-balancer-heal-json"
+
 _NOTHING: frozenset[bytes] = frozenset()
+_PLAIN = Asked()
 
 
 class Handler:
@@ -63,7 +73,11 @@ class Handler:
         request_id_headers: Sequence[str] | None,
         max_body_bytes: int,
         is_draining: Callable[[], bool],
+        tiers: Tiers | None = None,
+        names_decisions: bool = True,
+        heal: bool = False,
     ) -> None:
+        """`names_decisions`: each gets an id. `heal`: answers are mended of whoever does not ask for the contrary."""
         self._lifecycle = lifecycle
         self._decider = decider
         self._pins = pins
@@ -77,6 +91,10 @@ class Handler:
         self._request_id_headers = request_id_headers  # None: no access log is written
         self._max_body_bytes = max_body_bytes
         self._is_draining = is_draining
+        self._tiers = tiers
+        self._names_decisions = names_decisions
+        self._ids = decision_ids()
+        self._heal = heal
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
@@ -113,10 +131,36 @@ class Handler:
         tenant = self._keys.check(request.raw_headers)
         body = await self._body(request)
         form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
-        view = self._decider.understand(route.kind, body, form)
+        asked = _PLAIN
+        if self._tiers is not None or self._heal or HEAL_HEADER in request.headers:
+            asked = self._asked(request.headers, body, form)
+            retarget = asked.ask is not None
+            view = self._decider.understand(route.kind, body, form, fields=asked.fields, retarget=retarget)
+        else:
+            view = self._decider.understand(route.kind, body, form)
         view.tenant = tenant
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
-        return await self._relay(request, route, view, target, body, pinned)
+        return await self._relay(request, route, view, target, body, pinned, asked)
+
+    def _asked(self, headers: Mapping[str, str], body: bytes, form: str | None) -> Asked:
+        """What the request asks for beside a model.
+
+        Raises: Refused (400), naming what cannot be asked for.
+        """
+        form = form if form is not None and form.startswith("multipart/") else None
+        fields = decode(body) if form is None else {"model": form_field(body, form, "model")}
+        ask = None if self._tiers is None else self._tiers.ask(fields, headers)
+        heal, by = self._heal, HEAL_HEADER
+        if ask is not None and ask.heal:
+            heal, by = True, "plugins"
+        wish = headers.get(HEAL_HEADER)
+        if wish is not None:
+            if wish not in {"0", "1"}:
+                raise bad_field(HEAL_HEADER, "0 or 1")
+            heal = wish == "1"
+        if heal and not can_heal():
+            raise bad_field(by, "no healing, since the extra `heal` is not installed here")
+        return Asked(fields, ask, form, heal)
 
     async def _other(
         self, request: web.BaseRequest, route: Route | None, path: str, target: str
@@ -170,6 +214,7 @@ class Handler:
         target: str,
         body: bytes,
         pinned: ReplicaId | None,
+        asked: Asked = _PLAIN,
     ) -> web.StreamResponse:
         transport = request.transport
         if transport is None:  # the client left while its body was read
@@ -178,7 +223,7 @@ class Handler:
         raw_headers: RawHeaders = request.raw_headers
         if headers.get("Content-Type") == _CURLS_DEFAULT and body.startswith(b"{"):
             raw_headers = _as_json(raw_headers)
-        if self._decider.policy.reads is not Reads.ENVELOPE:
+        if self._decider.policy.reads is not Reads.ENVELOPE or asked.ask is not None:
             for name in self._session_headers:
                 if name in headers:
                     view.session = headers[name]
@@ -200,6 +245,18 @@ class Handler:
         )
         record = Record(route.path, now)
         job = Job(route, view, outgoing, client, record, pinned)
+        if self._names_decisions:
+            record.decision_id = next(self._ids)
+        if asked.heal:
+            job.healer = healer(route.kind, asked.fields)
+        if self._tiers is not None and asked is not _PLAIN:
+            job.tiers = self._tiers
+            if asked.ask is None:
+                self._tiers.guard(view)
+            else:
+                job.way = self._tiers.way(
+                    asked, view, outgoing, decision_id=record.decision_id, pinned=pinned, now=now
+                )
         try:
             await self._lifecycle.serve(job)
         finally:

@@ -1,6 +1,6 @@
 """The balancer's own pages: models, health, readiness, version, metrics, load."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -13,11 +13,14 @@ from balancer.frontend.responses import json_response
 
 
 class OwnPages:
+    """`names` are those that clients may ask for beside models; they may be replaced at any time."""
+
     def __init__(self, decider: Decider, metrics: Metrics, is_draining: Callable[[], bool]) -> None:
         self._fleet = decider.fleet
         self._held = decider.line
         self._metrics = metrics
         self._is_draining = is_draining
+        self.names: Sequence[str] = ()
         self.public: dict[str, Callable[[web.BaseRequest], web.Response]] = {
             "/health": self.health,
             "/ping": self.health,
@@ -79,5 +82,11 @@ class OwnPages:
                 if limits:
                     known["max_model_len"] = min(limits)
             for name in replica.models or ():
-                merged.setdefault(name, {"id": name, "object": "model", "created": 0, "owned_by": "vllm"})
+                merged.setdefault(name, _entry(name, replica.id if replica.external else "vllm"))
+        for name in self.names:
+            merged.setdefault(name, _entry(name, "vllm-balancer"))
         return merged
+
+
+def _entry(name: str, owner: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner}

@@ -130,6 +130,21 @@ def _has_token(choice: Json) -> bool:
     return bool(choice.get("text"))
 
 
+def error_of(body: bytes) -> tuple[str | None, str | None, str | int | None]:
+    """Message, type and code of an error body, as far as it tells them: OpenAI's shape, vLLM's before 0.10.2, Anthropic's."""
+    answer = object_in(body) or {}
+    error = answer.get("error")
+    if isinstance(error, str):
+        return error, None, None
+    told = error if isinstance(error, dict) else answer
+    message, kind, code = (told.get(field) for field in ("message", "type", "code"))
+    return (
+        message if isinstance(message, str) else None,
+        kind if isinstance(kind, str) else None,
+        code if isinstance(code, str | int) else None,
+    )
+
+
 def error_status(data: bytes) -> int | None:
     """The HTTP status that an error event inside a 200 stands for (vLLM puts it into `code`)."""
     event = object_in(data)

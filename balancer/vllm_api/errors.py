@@ -4,6 +4,8 @@ OpenAI's since vLLM 0.10.2: {"error": {message, type, param, code}}; Anthropic's
 {"type": "error", "error": {type, message}}.
 """
 
+import re
+
 import msgspec
 
 from balancer.vllm_api.routes import Dialect
@@ -43,6 +45,23 @@ def error_body(
             }
         }
     )
+
+
+_TOO_LONG = re.compile(
+    rb"context_length_exceeded"  # OpenAI's code, and that of many who speak its API
+    rb"|maximum (?:context|model) length|longer than the (?:maximum )?model"
+    rb"|prompt is too long|exceed[a-z]* (?:the |its )?(?:available |maximum )?context"  # Anthropic; llama.cpp
+    rb"|input token count",  # Gemini
+    re.IGNORECASE,
+)
+"""vLLM has no code for it: "This model's maximum context length is ..." since 0.1, "The decoder prompt (length N) is longer than
+the maximum model length of ..." from its engine, "... exceeds the model's maximum context length" since 0.11.
+"""
+
+
+def is_too_long(body: bytes) -> bool:
+    """Whether an error says that the prompt, with the answer it asks for, does not fit into the model's context."""
+    return _TOO_LONG.search(body) is not None
 
 
 def replica_lost(dialect: Dialect) -> bytes:

@@ -35,6 +35,7 @@ async def test_a_streamed_answer(caplog):
         await until(lambda: lines(caplog))
         (line,) = lines(caplog)
         told = json.loads(line)
+        assert len(told.pop("decision_id")) == 32
         assert 0 <= told.pop("ttft_s") <= told.pop("duration_s") < 10
         assert told == {
             "request_id": "id-1",

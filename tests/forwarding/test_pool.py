@@ -3,7 +3,7 @@ from typing import cast
 
 import pytest
 
-from balancer.forwarding.client import ClientSide
+from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
@@ -117,8 +117,46 @@ async def test_a_refused_connection_is_an_os_error():
         ("http://user@replica:8000/a/b/", b"replica:8000", b"/a/b"),
         ("http://[::1]:8000", b"[::1]:8000", b""),
         ("https://replica", b"replica", b""),
+        ("https://replica:443/v1", b"replica", b"/v1"),
+        ("http://replica:80", b"replica", b""),
+        ("http://replica:443", b"replica:443", b""),
     ],
 )
 def test_what_a_url_says(url, host, prefix):
-    pool = ConnectionPool(url, UpstreamLimits(), cast("asyncio.AbstractEventLoop", Loop()))
-    assert (pool.host_header, pool.path_prefix) == (host, prefix)
+    pool = pool_for(url)
+    assert (pool.host_header, pool.target(b"/v1/chat")) == (host, prefix + b"/v1/chat")
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "there"),
+    [
+        ("https://api.test", b"/v1/chat/completions", b"/v1/chat/completions"),
+        ("https://api.test/v1", b"/v1/chat/completions", b"/v1/chat/completions"),
+        ("https://api.test/v1/", b"/v1/models?a=/v1/", b"/v1/models?a=/v1/"),
+        ("https://api.test/v1beta/openai", b"/v1/chat/completions", b"/v1beta/openai/chat/completions"),
+        ("https://api.test/openai/v1", b"/v1/embeddings", b"/openai/v1/embeddings"),
+        ("https://api.test/openai/v1", b"/rerank", b"/openai/rerank"),
+    ],
+)
+def test_a_providers_path_is_a_base_as_clients_of_openai_know_it(url, asked, there):
+    assert pool_for(url, external=True).target(asked) == there
+
+
+def test_a_provider_is_told_nothing_of_who_asks():
+    sent = [
+        (b"Authorization", b"Bearer client"), (b"X-Api-Key", b"client"), (b"Cookie", b"a=b"), (b"X-Team", b"blue"),
+        (b"X-Forwarded-For", b"10.0.0.1"), (b"Accept-Encoding", b"gzip"), (b"traceparent", b"00-1-1-01"),
+        (b"X-Session-Id", b"s"), (b"Content-Type", b"application/json"), (b"X-Request-Id", b"7"),
+    ]  # fmt: skip
+    request = Outgoing(b"POST", b"/v1/chat/completions", sent, b"{}")
+    with_key = pool_for("https://api.test/v1", external=True, authorization=b"Bearer ours").head(request)
+    assert with_key == (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/json\r\n"
+        b"X-Request-Id: 7\r\nAuthorization: Bearer ours\r\nContent-Length: 2\r\n\r\n"
+    )
+    without = pool_for("https://api.test/v1", external=True).head(request)
+    assert without == with_key.replace(b"Authorization: Bearer ours\r\n", b"")
+
+
+def pool_for(url, **of_provider):
+    return ConnectionPool(url, UpstreamLimits(), cast("asyncio.AbstractEventLoop", Loop()), **of_provider)

@@ -105,7 +105,7 @@ async def test_odd_targets_are_the_clients_fault(method, target):
 @on_both_loops
 async def test_a_path_prefix_of_a_replica_stands_before_every_path():
     async with cluster() as (front, (replica,)):
-        front.balancer.replicas.pools[front.fleet[0]].path_prefix = b"/behind"
+        front.balancer.replicas.pools[front.fleet[0]]._path = b"/behind"
         await front.ask(chat())
         assert replica.posts[0].target == "/behind" + CHAT
 

@@ -16,6 +16,7 @@ so it is neither flooded for having the shortest queue nor left idle. Replicas t
 
 GPUs: a replica whose GPU is sick gets requests only while all others that are healthy are sick too, and one whose GPU is lost
 only when nobody else is left (core/fleet/gpu.py).
+Providers are no members of the fleet's own: the counts above leave them out, and nobody is sent there in a panic.
 
 Backpressure: a replica that answered that it is busy is set aside while another one is not, for as long as its Retry-After
 says, or BUSY_S, doubled each time in a row: else each request would find out by itself.
@@ -26,7 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from balancer.core.errors import no_replica, unknown_model
 from balancer.core.fleet.gpu import Condition, GpuReading, GpuState
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.types import Health, ReplicaId
+from balancer.core.types import Health, ReplicaId, RequestView
 
 FIRST_SHARE = 0.1
 
@@ -52,6 +53,9 @@ class Fleet:
         self.warmup_s = warmup_s
         self.gpus: dict[str, GpuReading] = {}
         self._alike_at_s = float("-inf")  # nobody warms up or is set aside after that
+        self._own: list[ReplicaState] = []
+        self.has_providers = False
+        self._regroup()
 
     def __repr__(self) -> str:
         return f"<Fleet {', '.join(f'{r.id} {r.health}' for r in self)}>"
@@ -80,10 +84,16 @@ class Fleet:
     def join(self, replica: ReplicaState) -> None:
         assert replica.id not in self._replicas
         self._replicas[replica.id] = replica
+        self._regroup()
 
     def leave(self, replica: ReplicaState) -> None:
         del self._replicas[replica.id]
         self.leaving.append(replica)
+        self._regroup()
+
+    def _regroup(self) -> None:
+        self._own = [replica for replica in self if not replica.external]
+        self.has_providers = len(self._own) < len(self)
 
     def settle(self) -> list[ReplicaState]:
         """Those that have left and have nothing in flight any more: they are forgotten."""
@@ -102,8 +112,12 @@ class Fleet:
 
     def siblings(self, replica: ReplicaState) -> Iterator[ReplicaState]:
         """The others that share a model with it."""
-        models = replica.models or ()
-        return (r for r in self if r is not replica and r.models and not r.models.isdisjoint(models))
+        models, external = replica.models or (), replica.external
+        return (
+            r
+            for r in self
+            if r is not replica and r.external == external and r.models and not r.models.isdisjoint(models)
+        )
 
     def panics(self, model: str | None) -> bool:
         """Whether too few of the model's replicas are healthy."""
@@ -138,29 +152,65 @@ class Fleet:
         self._alike_at_s = max(self._alike_at_s, replica.busy_until_s)
 
     def eligible(
-        self, model: str | None, now: float, tried: frozenset[ReplicaId] = frozenset()
+        self,
+        model: str | None,
+        now: float,
+        tried: frozenset[ReplicaId] = frozenset(),
+        among: frozenset[ReplicaId] | None = None,
     ) -> list[ReplicaState]:
         """The replicas that may get this request, best class first: those known to serve the model, else those whose
         models are not known yet; of these the healthy, in a panic the doubtful too, else (rather than refuse) whoever is left.
+        `among`: only these are asked for. A provider gets only what names its model, if nobody else serves that, or names it.
 
         Raises: Refused, 404 if the model is served nowhere, 503 if whoever serves it sleeps, is draining or was tried.
         """
+        if among is not None:
+            return self._eligible(
+                model, now, tried, [r for r in self._replicas.values() if r.id in among], chosen=True
+            )
         best = [
             r
-            for r in self._replicas.values()
+            for r in self._own
             if r.health is Health.HEALTHY
             and not r.draining
             and r.id not in tried
             and (model is None or (r.models is not None and model in r.models))
         ]
         if best and (
-            len(best) == len(self._replicas)
-            or (not tried and all(r.health is Health.HEALTHY for r in self._replicas.values()))
+            len(best) == len(self._own) or (not tried and all(r.health is Health.HEALTHY for r in self._own))
         ):
             return best if now >= self._alike_at_s else self._willing(best, now)
+        known = self._replicas.values() if self._needs_provider(model) else self._own
+        return self._eligible(model, now, tried, known)
+
+    def is_provided(self, request: RequestView) -> bool:
+        """Whether a provider serves it, and nobody else."""
+        if not self.has_providers:
+            return False
+        if request.among is not None:
+            return all(replica.external for replica in self if replica.id in request.among)
+        return self._needs_provider(request.model)
+
+    def _needs_provider(self, model: str | None) -> bool:
+        return (
+            self.has_providers
+            and model is not None
+            and not any(replica.serves(model) for replica in self._own)
+            and any(replica.serves(model) for replica in self if replica.external)
+        )
+
+    def _eligible(
+        self,
+        model: str | None,
+        now: float,
+        tried: frozenset[ReplicaId],
+        replicas: Iterable[ReplicaState],
+        *,
+        chosen: bool = False,
+    ) -> list[ReplicaState]:
         serving: list[ReplicaState] = []
         unknown: list[ReplicaState] = []
-        for replica in self._replicas.values():
+        for replica in replicas:
             serves = replica.serves(model)
             if serves:
                 serving.append(replica)
@@ -168,7 +218,7 @@ class Fleet:
                 unknown.append(replica)
         found = serving or unknown
         if not found:
-            raise unknown_model(model or "", self.models())
+            raise no_replica() if chosen else unknown_model(model or "", self.models())
         left = [r for r in found if r.health is not Health.ASLEEP and not r.draining and r.id not in tried]
         if not left:
             raise no_replica()

@@ -2,7 +2,7 @@
 
     port closed, engine dead   GONE_S
     out, asleep                at least DOUBTFUL_S, DOUBTFUL times the TTFT that was predicted
-    healthy, HTTP head due     HEADLESS_S: vLLM sends the head of a stream before it begins to compute
+    healthy, HTTP head due     HEADLESS_S: vLLM sends the head of a stream before it begins to compute (providers need not)
     healthy                    at least TRUSTED_S, TRUSTED times the TTFT that was predicted; UNSEEN_S where nothing but the end
                                of the answer would show that it works (no stream, and it never told its counters)
 
@@ -31,7 +31,7 @@ def patience_s(replica: ReplicaState, predicted_s: float | None, *, streams: boo
         return GONE_S
     if replica.health in _DOUBTED:
         return max(DOUBTFUL_S, DOUBTFUL * expected_s)
-    if streams and not begun:
+    if streams and not begun and not replica.external:
         return HEADLESS_S
     seen = streams or replica.sample is not None
     return max(TRUSTED_S if seen else UNSEEN_S, TRUSTED * expected_s)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from balancer.core.fleet.gpu import UNKNOWN, GpuState
 from balancer.core.fleet.progress import Attempt, Progress
+from balancer.core.fleet.quota import Quota
 from balancer.core.types import EngineSample, Fault, Health, ReplicaId
 
 SAMPLE_MAX_AGE_S = 10.0
@@ -58,6 +59,17 @@ class Ejection:
         return over and now >= self.until_s
 
 
+@dataclass(slots=True)
+class Terms:
+    """On what terms a provider is asked, which is no engine of ours: nobody gets there who did not name its model or its tier,
+    and only its answers tell how it is. `attempts` is how often one request may be tried there.
+    """
+
+    quota: Quota = field(default_factory=Quota)
+    attempts: int = 2
+    first_token_timeout_s: float | None = None  # of streams: what does not stream shows no first token
+
+
 @dataclass(slots=True, eq=False)
 class ReplicaState:
     """`turned_s` is when its health last changed, `warm_from_s` since when it warms up, if it does; `faults` counts what took
@@ -71,6 +83,7 @@ class ReplicaState:
     declared: bool = False  # the models were configured, so the replica is not asked
     max_in_flight: int | None = None
     health: Health = Health.UNKNOWN
+    terms: Terms | None = None  # it is a provider's
     draining: bool = False  # gets no new requests, until an operator says otherwise
     in_flight: int = 0
     pending_tokens: int = 0
@@ -112,6 +125,11 @@ class ReplicaState:
         return None if self.models is None else model in self.models
 
     @property
+    def external(self) -> bool:
+        """Whether it is a provider."""
+        return self.terms is not None
+
+    @property
     def context_tokens(self) -> int | None:
         """The longest prompt and answer together that each of its models takes, if it told."""
         lengths = [entry.get("max_model_len") for entry in self.model_entries]
@@ -135,6 +153,12 @@ class ReplicaState:
         """Whether it is ejected, and may be tried."""
         ejection = self.ejection
         return self.health is Health.EJECTED and ejection is not None and ejection.half_open(now)
+
+    def is_out(self, now: float) -> bool:
+        """Whether nobody would ask it who has somebody else to ask."""
+        if self.health is Health.EJECTED:
+            return not self.half_open(now)
+        return self.health is Health.UNHEALTHY or self.health is Health.ASLEEP
 
     def load(self, now: float) -> float:
         """Requests on the engine: ours, and those of other clients as far as a fresh reading told."""

@@ -1,0 +1,63 @@
+"""Which tiers were asked, which were left and why, what answers cost, and which were mended.
+
+Labels are bounded by the configuration: `virtual_model` is one of its names, or empty where a request named models of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, Metric
+
+
+class TierSeries:
+    def __init__(self) -> None:
+        self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._left: Counter[tuple[str, str]] = Counter()
+        self._usd: Counter[tuple[str, str]] = Counter()
+        self._healed: Counter[str] = Counter()
+
+    def ended(self, virtual: str, tier: str, reason: str) -> None:
+        """Count a request that a tier was chosen for, by the tier that was asked last."""
+        self._requests[virtual, tier, reason] += 1
+
+    def left(self, tier: str, trouble: str) -> None:
+        self._left[tier, trouble] += 1
+
+    def cost(self, model: str, tier: str, usd: float) -> None:
+        self._usd[model, tier] += usd  # type: ignore[assignment] # a Counter of floats
+
+    def healed(self, healed: int, failed: int) -> None:
+        self._healed["healed"] += healed
+        self._healed["failed"] += failed
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "balancer_tier_requests",
+            "Requests for which a tier was chosen, by the tier that was asked last and why: asked, rule, score, band, sticky, "
+            "escalated, default, explore, shadow, canary, fallback.",
+            labels=("virtual_model", "tier", "reason"),
+        )
+        for asked, count in self._requests.items():
+            requests.add_metric(asked, count)
+        left = CounterMetricFamily(
+            "balancer_tier_fallbacks",
+            "How often a tier was left for another, or for an error, by trouble: saturated, failing, context, limited, timeout.",
+            labels=("tier", "reason"),
+        )
+        for trouble, count in self._left.items():
+            left.add_metric(trouble, count)
+        usd = CounterMetricFamily(
+            "balancer_cost_usd",
+            "What answers cost, by the prices of their tiers.",
+            labels=("model_name", "tier"),
+        )
+        for whose, amount in self._usd.items():
+            usd.add_metric(whose, amount)
+        healed = CounterMetricFamily(
+            "balancer_healed",
+            "Texts that should have been JSON and were not, by what became of them: healed, failed.",
+            labels=("outcome",),
+        )
+        for outcome in ("healed", "failed"):
+            healed.add_metric((outcome,), self._healed[outcome])
+        yield from (requests, left, usd, healed)

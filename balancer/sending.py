@@ -1,0 +1,108 @@
+"""One attempt on the wire: a connection to the replica, the request on it, and the answer until it has ended.
+
+Who is asked and what becomes of the outcome is the lifecycle's matter.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from balancer.core.fleet.pins import ResponsePins
+from balancer.core.fleet.replica import ReplicaState
+from balancer.core.scheduling import Charge
+from balancer.forwarding.connection import Connection
+from balancer.forwarding.ended import Ended, Signal
+from balancer.forwarding.exchange import Exchange
+from balancer.forwarding.pool import ConnectionPool
+from balancer.job import Job
+from balancer.watchman import Watchman
+
+log = logging.getLogger("balancer.requests")
+
+
+class Sender:
+    """`stir` is called when a first token may have opened a replica for who waits."""
+
+    def __init__(
+        self,
+        pools: Mapping[ReplicaState, ConnectionPool],
+        pins: ResponsePins,
+        watchman: Watchman,
+        stir: Callable[[], None],
+    ) -> None:
+        self._pools = pools
+        self._pins = pins
+        self._watchman = watchman
+        self._stir = stir
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, job: Job, charge: Charge, *, stall_timeout_s: float | None) -> Exchange:
+        """The attempt when it has ended. A kept connection that was closed under it is nobody's fault: it is sent on a fresh one.
+
+        Raises: CancelledError, if the client has gone; ClientStalled, when it was let go.
+        """
+        exchange = await self._send(job, charge, stall_timeout_s, fresh=False)
+        if exchange.ended is Ended.STALE:
+            exchange = await self._send(job, charge, stall_timeout_s, fresh=True)
+        if exchange.kept and job.healer is not None:
+            mended = await job.healer.mend(exchange.held_body)
+            if mended is None:
+                exchange.commit()
+            else:
+                exchange.added += mended.head
+                job.record.mended = len(mended.healed), len(mended.failed)
+                exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
+            job.given = exchange
+        return exchange
+
+    async def _send(
+        self, job: Job, charge: Charge, stall_timeout_s: float | None, *, fresh: bool
+    ) -> Exchange:
+        client, outgoing, replica = job.client, job.outgoing, charge.replica
+        on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
+        on_token = partial(self._first_token, charge)
+        exchange = Exchange(client, self._loop, on_token, on_id, job.leg, job.manners(replica), job.told)
+        pool = self._pools[replica]
+        connection = None if fresh else pool.take()
+        if connection is None:
+            try:
+                connection = await pool.connect()
+            except TimeoutError:
+                exchange.end(Ended.CONNECT_TIMEOUT)
+                return exchange
+            except OSError as error:
+                log.debug("%s: %s", replica.id, error)
+                exchange.end(Ended.REFUSED)
+                return exchange
+        timer = None
+        if replica.terms is not None and charge.request.stream:
+            limit_s = replica.terms.first_token_timeout_s
+            if limit_s is not None:
+                timer = self._loop.call_later(limit_s, _give_up, exchange, connection)
+        try:
+            connection.send(pool.head(outgoing), outgoing.body, exchange)
+            self._watchman.watch(exchange, connection, charge)
+            while await exchange.waiting() is Signal.CONGESTED:
+                await client.catch_up(stall_timeout_s)
+                connection.resume(exchange)
+        except ConnectionError:  # the client has gone: only waiting for it raises this
+            raise asyncio.CancelledError from None
+        finally:
+            self._watchman.done(exchange)
+            if timer is not None:
+                timer.cancel()
+            if exchange.committed:
+                job.given = exchange
+            if exchange.ended is None:  # the client has gone, or we end
+                connection.abort()
+        return exchange
+
+    def _first_token(self, charge: Charge, now: float) -> None:
+        charge.first_token(now)
+        self._stir()
+
+
+def _give_up(exchange: Exchange, connection: Connection) -> None:
+    if not exchange.committed:
+        connection.abort(Ended.SLOW_FIRST_TOKEN)

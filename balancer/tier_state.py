@@ -1,0 +1,66 @@
+"""What outlives a change of the settings of tiers: who spent how much, what tokens were seen to cost, what was learned of shares.
+
+Settings are prepared first, which may fail, and hold then, all at once.
+"""
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from balancer.accounting.tier_metrics import TierSeries
+from balancer.config.build_tiering import Built
+from balancer.core.decider import Decider
+from balancer.core.tiering.budget import Budget
+from balancer.core.tiering.memory import Tiering
+from balancer.core.tiering.planner import Planner
+from balancer.core.tiering.prices import Prices
+from balancer.core.tiering.types import Classifier
+from balancer.tiered import Tiers, has
+
+Rating = Callable[[str, bytes], float | None]
+"""The last rating of a tenant's conversation, in [0, 1]."""
+
+LOOK_EVERY_S = 1.0
+
+
+class TierState:
+    def __init__(self, decider: Decider, series: TierSeries, rating: Rating | None = None) -> None:
+        self._decider = decider
+        self._series = series
+        self._rating = rating
+        self._budget = Budget()
+        self._prices = Prices()
+        self._built: Built | None = None
+        self._looked_at_s = monotonic()
+
+    def apply(self, built: Built | None, classifiers: Mapping[str, Classifier], header: str) -> Tiers | None:
+        """These tiers hold from now on; requests under way keep those that they began with. None: there are none."""
+        self._built = built
+        if built is None:
+            self._decider.tiering = None
+            return None
+        tiers = built.catalog.tiers
+        if self._decider.tiering is None:
+            self._decider.tiering = Tiering(tiers)
+        self._decider.tiering.tiers = tiers
+        self._budget.policies = built.tenants
+        planner = Planner(
+            built.catalog,
+            built.rules,
+            classifiers,
+            self._budget,
+            price_of=self._prices.of,
+            rating=self._rating,
+            served=self._decider.fleet.models,
+        )
+        return Tiers(planner, self._decider, header, self._prices, self._series)
+
+    async def look(self) -> float:
+        """One look at who is busy, for what that costs; the seconds until the next."""
+        now = monotonic()
+        passed_s, self._looked_at_s = now - self._looked_at_s, now
+        for tier in () if self._built is None else self._built.catalog.tiers.values():
+            if tier.replica_usd_per_hour is not None:
+                busy = sum(has(tier, replica) and replica.in_flight > 0 for replica in self._decider.fleet)
+                if busy:
+                    self._prices.busy(tier, busy * passed_s)
+        return LOOK_EVERY_S
