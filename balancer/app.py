@@ -129,6 +129,7 @@ class Balancer:
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
         self._server.handler = self._make_handler(settings, keys)
+        self.metrics.name_tenants(keys.names)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
@@ -147,6 +148,7 @@ class Balancer:
         return Handler(
             self._lifecycle,
             self.decider,
+            self.metrics,
             self._pins,
             self._own,
             realtime,
@@ -231,4 +233,4 @@ class Balancer:
     async def _scrape(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/metrics":
             return web.Response(status=404)
-        return self._own.metrics(request)
+        return await self._own.metrics(request)

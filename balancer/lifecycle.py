@@ -27,6 +27,7 @@ from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.headers import request_head
 from balancer.forwarding.pool import ConnectionPool
+from balancer.forwarding.timing import Gaps
 from balancer.job import Job, LifecycleLimits
 from balancer.resuming import Broken, Resumable, resumable
 from balancer.tries import Tries
@@ -179,16 +180,14 @@ class Lifecycle:
                     return await self.room.place(request, decision, excluded)
                 finally:
                     job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
-        return decision, self._decider.dispatch(request, decision, now)
+        charge = self._decider.dispatch(request, decision, now)
+        job.record.decided_s += monotonic() - now
+        return decision, charge
 
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
         record, replica = job.record, charge.replica
-        record.attempts += 1
-        record.replica, record.reason = replica.id, decision.reason
-        record.matched_tokens = decision.matched_tokens
-        record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
-        record.usage, record.output_events = None, 0
+        record.sends(decision, charge.sent_at)
         try:
             exchange = await self._send(job, charge, fresh=False)
             if exchange.ended is Ended.STALE:
@@ -205,7 +204,9 @@ class Lifecycle:
     async def _send(self, job: Job, charge: Charge, *, fresh: bool) -> Exchange:
         client, outgoing, replica = job.client, job.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
-        exchange = Exchange(client, self._loop, partial(self._first_token, charge), on_id, job.leg)
+        gaps = Gaps(self._metrics.gaps(job.record)) if job.request.stream else None
+        on_token = partial(self._first_token, charge)
+        exchange = Exchange(client, self._loop, on_token, on_id, job.leg, gaps)
         pool = self._pools[replica]
         connection = None if fresh else pool.take()
         if connection is None:

@@ -22,9 +22,9 @@ from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.headers import is_encoded, phrase, response_head
 from balancer.forwarding.leg import WHOLE, Leg
-from balancer.forwarding.sse import SseScanner
+from balancer.forwarding.sse import SseScanner, before_death
+from balancer.forwarding.timing import Gaps, Timing
 from balancer.vllm_api.answers import is_aborted
-from balancer.vllm_api.events import split
 
 HOLD_BYTES = 256 * 1024
 """An answer larger than this is relayed before it is whole."""
@@ -40,6 +40,7 @@ _CONTROLS = bytes(range(0x20)) + b"\x7f"
 class Exchange:
     __slots__ = (
         "_client",
+        "_gaps",
         "_held",
         "_held_bytes",
         "_last",
@@ -55,7 +56,6 @@ class Exchange:
         "_waiter",
         "_withheld",
         "aborted",
-        "begun",
         "body_bytes",
         "committed",
         "congested",
@@ -67,6 +67,7 @@ class Exchange:
         "reason",
         "scanner",
         "status",
+        "timing",
         "token_at",
     )
 
@@ -77,12 +78,14 @@ class Exchange:
         on_token: Callable[[float], None],
         on_id: Callable[[str], None] | None = None,
         leg: Leg = WHOLE,
+        gaps: Gaps | None = None,
     ) -> None:
         """`on_token` is called with the time of a stream's first generated token, `on_id` with its answer's id."""
         self._client = client
         self._loop = loop
         self._on_token = on_token
         self._on_id = on_id
+        self._gaps = gaps
         self._leg = leg
         self._waiter: asyncio.Future[Signal] | None = None
         self._held: list[bytes] = []
@@ -101,7 +104,7 @@ class Exchange:
         self.length: int | None = None  # Content-Length
         self.scanner: SseScanner | None = None
         self.heard_at = loop.time()
-        self.begun = False  # some byte came back: the replica has the request
+        self.timing = Timing()
         self.committed = False
         self.congested = False
         self.delimited_by_close = False
@@ -308,18 +311,13 @@ class Exchange:
             self._give(events, b"", complete=complete)
         if complete:
             self.end(Ended.ANSWERED)
+        elif self._gaps is not None and scanner.token_seen:  # usage and the end mark come in the last read
+            self._gaps.heard(scanner.events, self.heard_at)
 
     def _stop_short(self, events: bytes) -> None:
         """Give what came before the event that tells of the end, and no more."""
-        sound = []
-        for event in split(events)[0]:
-            probe = SseScanner()
-            probe.feed(event)
-            if probe.deadly:
-                self._withheld = event if probe.failed else None
-                break
-            sound.append(event)
-        self._give(b"".join(sound), b"", complete=False)
+        sound, self._withheld = before_death(events)
+        self._give(sound, b"", complete=False)
         self.end(Ended.FAILED)
 
     def _give(self, events: bytes, head: bytes, *, complete: bool) -> None:

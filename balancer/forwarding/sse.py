@@ -9,7 +9,7 @@ import re
 
 from balancer.core.types import Usage
 from balancer.vllm_api.answers import Event, classify_event, error_status, read_answer
-from balancer.vllm_api.events import EVENT_END, payloads
+from balancer.vllm_api.events import EVENT_END, payloads, split
 
 MAX_EVENT_BYTES = 1024 * 1024
 """The first and the last event of a Responses stream repeat the request's instructions and tools."""
@@ -110,6 +110,18 @@ class SseScanner:
                 self.error_code = error_status(data)
             elif kind is Event.ABORT:
                 self.aborted = True
+
+
+def before_death(events: bytes) -> tuple[bytes, bytes | None]:
+    """What comes before the event that tells of the stream's end, and that event, if it tells of an error."""
+    sound: list[bytes] = []
+    for event in split(events)[0]:
+        probe = SseScanner()
+        probe.feed(event)
+        if probe.deadly:
+            return b"".join(sound), event if probe.failed else None
+        sound.append(event)
+    return b"".join(sound), None
 
 
 def _last_event_end(piece: bytearray, start: int) -> int:
