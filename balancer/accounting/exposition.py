@@ -11,6 +11,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from balancer.accounting.histogram import Histogram
 
@@ -79,13 +80,16 @@ def info(name: str, told: str, *labels: str) -> Family:
 def _histogram(name: str, labels: str, value: Histogram) -> str:
     head = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
     counts = value.cumulative()
-    lines = [f'{head}{edge!r}"}} {count}.0\n' for edge, count in zip(value.edges, counts, strict=False)]
+    buckets = [f"{head}{edge}{count}" for edge, count in zip(_edges(value.edges), counts, strict=True)]
     braced = f"{{{labels}}}" if labels else ""
-    total = counts[-1]
-    lines.append(
-        f'{head}+Inf"}} {total}.0\n{name}_count{braced} {total}.0\n{name}_sum{braced} {float(value.sum)!r}\n'
-    )
-    return "".join(lines)
+    tail = f".0\n{name}_count{braced} {counts[-1]}.0\n{name}_sum{braced} {float(value.sum)!r}\n"
+    return ".0\n".join(buckets) + tail
+
+
+@cache
+def _edges(edges: tuple[float, ...]) -> list[str]:
+    """The end of each bucket's labels."""
+    return [f'{edge}"}} ' for edge in (*edges, "+Inf")]
 
 
 def _escaped(value: str) -> str:

@@ -22,7 +22,7 @@ from balancer.accounting.request_metrics import RequestSeries
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 
-SLICE_S = 0.002
+SLICE_S = 0.001
 """The page is written for so long, then the event loop goes on with what else there is."""
 
 _BUILD = info("balancer_build", "Version and policy.", "version", "policy")
@@ -64,15 +64,19 @@ class Metrics:
 
     async def page(self, accept: str) -> tuple[bytes, str]:
         """The page, and its content type by what the scraper accepts. Others run while it is written."""
-        parts = []
         openmetrics, content_type = _format(accept)
+        slices: list[bytes] = []
+        pieces: list[str] = []
         until_s = monotonic() + SLICE_S
         for piece in self._pieces(openmetrics=openmetrics):
-            parts.append(piece)
+            pieces.append(piece)
             if monotonic() >= until_s:
+                slices.append("".join(pieces).encode())
+                pieces.clear()
                 await asyncio.sleep(0)
                 until_s = monotonic() + SLICE_S
-        return "".join(parts).encode() + self._of_process(accept), content_type
+        slices += ("".join(pieces).encode(), self._of_process(accept))
+        return b"".join(slices), content_type
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The same, in one go."""
