@@ -1,10 +1,11 @@
 """Who waits in the balancer, who may not, and how fast the queues drain."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from balancer.accounting.exposition import Samples, counter, gauge
 from balancer.core.admission import Line
+from balancer.core.admission.limits import Reason
 
 Label = Callable[[str | None], str]
 """A model as a bounded label value."""
@@ -28,7 +29,7 @@ _REFUSED = counter(
 )
 
 
-def collect(line: Line, label: Label, now: float) -> Iterator[Samples]:
+def collect(line: Line, models: Iterable[str], label: Label, now: float) -> Iterator[Samples]:
     lengths: Counter[tuple[str, str]] = Counter()
     rates: defaultdict[str, float] = defaultdict(float)
     for model, rate in line.rates():
@@ -37,7 +38,9 @@ def collect(line: Line, label: Label, now: float) -> Iterator[Samples]:
         rates[name] += rate.per_s(now)
     for request in line.requests():
         lengths[label(request.model), _class(request.priority)] += 1
-    refusals: Counter[tuple[str, str]] = Counter()
+    refusals: Counter[tuple[str, str]] = Counter(
+        {(model, reason): 0 for model in models for reason in Reason}
+    )
     for (model, reason), count in line.refused.items():
         refusals[label(model), reason] += count
     yield _HELD, list(lengths.items())

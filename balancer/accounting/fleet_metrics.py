@@ -1,4 +1,7 @@
-"""How the replicas are, what is known of them and how old that is; and the side loops that ask."""
+"""How the replicas are, what is known of them and how old that is; and the side loops that ask.
+
+Counters of trouble begin at 0: where a series is born with its first event, Prometheus sees no increase.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,7 +9,7 @@ from typing import Protocol
 
 from balancer.accounting.exposition import Samples, counter, gauge
 from balancer.core.fleet.fleet import Fleet
-from balancer.core.types import Health, ReplicaId
+from balancer.core.types import Fault, Health, ReplicaId
 
 _STATE = gauge(
     "balancer_replica_state",
@@ -83,6 +86,7 @@ _LOOP_AGE = gauge(
 _RESTARTS = counter(
     "balancer_loop_restarts", "How often the side loop failed and was begun again.", "loop", "replica"
 )
+_OBSERVERS = ("health", "metrics", "models")
 
 
 class Loop(Protocol):
@@ -119,7 +123,7 @@ def _health(fleet: Fleet, now: float) -> Iterator[Samples]:
     yield _STATE, [((r.id, each), r.health is each) for r in replicas for each in Health]
     yield _STATE_AGE, [((r.id,), now - r.turned_s) for r in replicas if r.turned_s is not None]
     yield _HALF_OPEN, [((r.id,), r.half_open(now)) for r in replicas]
-    yield _FAULTS, [((r.id, why), count) for r in replicas for why, count in r.faults.items()]
+    yield _FAULTS, [((r.id, why), r.faults[why]) for r in replicas for why in Fault]
     yield _PANIC, [((model,), fleet.panics(model)) for model in fleet.models()]
     yield _SERVES, [((r.id, model), 1.0) for r in replicas for model in sorted(r.models or ())]
 
@@ -151,8 +155,9 @@ def hits(fleet: Fleet, own: Iterable[tuple[str, int, int]]) -> Samples:
     return _HITS, found
 
 
-def failures(counts: Counter[tuple[str, str]]) -> Samples:
-    return _FAILURES, list(counts.items())
+def failures(fleet: Fleet, counts: Counter[tuple[str, str]]) -> Samples:
+    none = {(observer, replica.id): 0 for replica in fleet for observer in _OBSERVERS}
+    return _FAILURES, list((none | counts).items())
 
 
 def loops(running: Iterable[Loop], now: float) -> Iterator[Samples]:

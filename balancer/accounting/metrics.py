@@ -91,10 +91,10 @@ class Metrics:
         yield from self.configuration.collect()
         yield from self._requests.collect()
         now = monotonic()
-        yield from admission_metrics.collect(self._line, self._requests.label, now)
+        yield from admission_metrics.collect(self._line, self._fleet.models(), self._requests.label, now)
         yield from fleet_metrics.collect(self._fleet, now)
         yield fleet_metrics.hits(self._fleet, self._requests.hits())
-        yield fleet_metrics.failures(self._observer_failures)
+        yield fleet_metrics.failures(self._fleet, self._observer_failures)
         yield from fleet_metrics.loops(self._loops, now)
         for collect in self.others:
             yield from collect()

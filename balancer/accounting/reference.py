@@ -34,7 +34,8 @@ def families() -> list[Family]:
 
 def page() -> str:
     rows = [
-        f"| `{_name(family)}` | {family.kind} | {_labels(family)} | {family.help} |\n" for family in families()
+        f"| `{_name(family)}` | {family.kind} | {_labels(family)} | {family.help} |\n"
+        for family in families()
     ]
     return _HEAD + "".join(rows)
 

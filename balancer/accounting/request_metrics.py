@@ -21,6 +21,12 @@ from balancer.accounting.histogram import (
 from balancer.accounting.record import Record
 
 OTHER = "other"
+FAILED = ("refused", "broken", "failed", "lost")
+"""Ends of attempts that say that a replica failed: they are told with 0 before there was one (see fleet_metrics.py),"""
+FAILURES = (
+    (200, "replica"), (500, "answer"), (502, "refusal"), (503, "answer"), (503, "refusal"), (504, "refusal"),
+)  # fmt: skip
+"""and so are these ends of requests, by status and who ended them, where the route has given answers."""
 
 _REQUESTS = counter(
     "balancer_requests",
@@ -238,11 +244,17 @@ class RequestSeries:
             yield replica, series.matched_tokens, series.actual_tokens
 
     def collect(self) -> Iterator[Samples]:
+        failures = {
+            (route, model, *how): 0
+            for route, model, status, _ in self._requests
+            if status == 200
+            for how in FAILURES
+        }
         yield (
             _REQUESTS,
             [
                 ((route, model, str(status), ended_by), count)
-                for (route, model, status, ended_by), count in self._requests.items()
+                for (route, model, status, ended_by), count in (failures | self._requests).items()
             ],
         )
         places = list(self._places.items())
@@ -258,8 +270,12 @@ class RequestSeries:
                 for kind, count in zip(_KINDS, counts, strict=True)
             ],
         )
-        yield _ATTEMPTS, list(self._attempts.items())
-        yield _RETRIES, [((model,), count) for model, count in self._retries.items()]
+        failed = {(replica, why, how): 0 for replica, why, _ in self._attempts for how in FAILED}
+        yield _ATTEMPTS, list((failed | self._attempts).items())
+        yield (
+            _RETRIES,
+            [((model,), self._retries[model]) for model in sorted(self._known_models | self._retries.keys())],
+        )
         outcomes = ("resumed", "ended", "unsound", "stranded")
         yield _BROKEN, [((outcome,), self._broken[outcome]) for outcome in outcomes]
         yield from self._collect_expectations()

@@ -198,6 +198,7 @@ def _json(board: Board) -> str:
 def _built(panel: Panel, source: Any) -> Any:
     from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, statetimeline, timeseries  # noqa: PLC0415
     from grafana_foundation_sdk.models import common as models  # noqa: PLC0415
+    from grafana_foundation_sdk.models.prometheus import PromQueryFormat  # noqa: PLC0415
 
     made = {"stat": stat, "timeseries": timeseries, "state": statetimeline, "heatmap": heatmap}[
         panel.kind
@@ -206,6 +207,8 @@ def _built(panel: Panel, source: Any) -> Any:
     made.span(panel.span).height(_HEIGHTS.get(panel.kind, _HEIGHT))
     for number, (legend, expr) in enumerate(panel.queries):
         query = prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(chr(ord("A") + number)).range()
+        if panel.kind == "heatmap":
+            query.format(PromQueryFormat.HEATMAP)
         made.with_target(query)
     if panel.kind == "timeseries":
         made.fill_opacity(20 if panel.stacked else 0).show_points(models.VisibilityMode.NEVER).min(0)

@@ -5,9 +5,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.record import Record
+from balancer.accounting.request_metrics import FAILED, FAILURES
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.scheduling import RoundRobin
+from balancer.forwarding.ended import Ended
 from balancer.vllm_api.answers import Usage
 from tests.core.states import replica, sample
 from tests.fakes.balancer import cluster
@@ -168,3 +170,21 @@ def test_a_reading_has_an_age_and_none_has_none(fleet, metrics):
     page, _ = metrics.render("")
     assert 3.0 <= value(page, "balancer_engine_sample_age_seconds", replica="r0") < 60.0
     assert value(page, "balancer_engine_sample_age_seconds", replica="r1") is None
+
+
+def test_trouble_begins_at_zero(fleet, metrics):
+    """Else Prometheus sees no increase when it happens for the first time."""
+    metrics.add(record(replica="r0"))
+    metrics.attempted("r0", "cached", "answered")
+    page, _ = metrics.render("")
+    assert value(page, "balancer_replica_faults_total", replica="r1", reason="stalled") == 0
+    assert value(page, "balancer_observer_failures_total", replica="r1", observer="health") == 0
+    assert value(page, "balancer_refused_total", model_name="n", reason="queue_full") == 0
+    assert value(page, "balancer_retries_total", model_name="m") == 0
+    assert value(page, "balancer_broken_streams_total", outcome="stranded") == 0
+    route = "/v1/chat/completions"
+    for status, ended_by in FAILURES:
+        labels = {"route": route, "model_name": "m", "code": str(status), "ended_by": ended_by}
+        assert value(page, "balancer_requests_total", **labels) == 0
+    for how in FAILED:
+        assert value(page, "balancer_attempts_total", replica="r0", reason="cached", outcome=Ended(how)) == 0

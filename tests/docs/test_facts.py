@@ -36,6 +36,9 @@ OTHERS_FLAGS = {
     "--enable-prompt-tokens-details": "of vLLM",
     "--long-prefill-token-threshold": "of vLLM",
     "--stop-timeout": "of docker",
+    "--ulimit": "of docker",
+    "--disable-log-stats": "of vLLM",
+    "--max-num-queued-reqs": "of vLLM",
     "--signal": "of docker",
     "--use-server-token-count": "of AIPerf",
 }
@@ -90,6 +93,7 @@ def test_constants():
         "README.md",
         ".github/SECURITY.md",
         "deploy/README.md",
+        "deploy/prometheus/RUNBOOK.md",
         "balancer/ARCHITECTURE.md",
         "benchmarks/README.md",
         "benchmarks/METHOD.md",
