@@ -116,6 +116,7 @@ class Balancer:
         tiers = self._tiers.apply(built, {}, settings.tier_header)
         self._own.names = () if built is None else built.catalog.names()
         self._server.handler = self._make_handler(settings, keys, tiers)
+        self.metrics.name_tenants(keys.names)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
@@ -137,6 +138,7 @@ class Balancer:
         return Handler(
             self._lifecycle,
             self.decider,
+            self.metrics,
             self._pins,
             self._own,
             realtime,
@@ -213,4 +215,4 @@ class Balancer:
     async def _scrape(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/metrics":
             return web.Response(status=404)
-        return self._own.metrics(request)
+        return await self._own.metrics(request)

@@ -61,7 +61,7 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self.room = WaitingRoom(decider)
         self.watchman = Watchman()
-        self._sender = Sender(pools, pins, self.watchman, self.room.stir)
+        self._sender = Sender(pools, pins, metrics, self.watchman, self.room.stir)
 
     def limit(self, limits: LifecycleLimits) -> None:
         """Other limits hold, from the next step of every request on."""
@@ -201,16 +201,14 @@ class Lifecycle:
                 return await self.room.place(request, decision, excluded)
             finally:
                 job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
-        return decision, self._decider.dispatch(request, decision, now)
+        charge = self._decider.dispatch(request, decision, now)
+        job.record.decided_s += monotonic() - now
+        return decision, charge
 
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
         record, replica, limits = job.record, charge.replica, self._limits
-        record.attempts += 1
-        record.replica, record.reason = replica.id, decision.reason
-        record.matched_tokens = decision.matched_tokens
-        record.sent_at, record.predicted_ttft_s = charge.sent_at, decision.predicted_s
-        record.usage, record.output_events = None, 0
+        record.sends(decision, charge.sent_at)
         if limits.decision_headers:
             job.told = receipt(record)
         try:

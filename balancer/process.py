@@ -36,11 +36,11 @@ async def _serve(loaded: Loaded) -> int:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         balancer.serves()
-        await _until_stopped(balancer)
+        await until_stopped(balancer)
     return 0
 
 
-async def _until_stopped(balancer: Balancer) -> None:
+async def until_stopped(balancer: Balancer) -> None:
     """Until SIGTERM or SIGINT; then drain. A second signal ends the draining."""
     loop, stop, now = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from balancer.accounting.metrics import Metrics
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
@@ -15,6 +16,7 @@ from balancer.forwarding.connection import Connection
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.pool import ConnectionPool
+from balancer.forwarding.timing import Gaps
 from balancer.job import Job
 from balancer.watchman import Watchman
 
@@ -28,11 +30,13 @@ class Sender:
         self,
         pools: Mapping[ReplicaState, ConnectionPool],
         pins: ResponsePins,
+        metrics: Metrics,
         watchman: Watchman,
         stir: Callable[[], None],
     ) -> None:
         self._pools = pools
         self._pins = pins
+        self._metrics = metrics
         self._watchman = watchman
         self._stir = stir
         self._loop = asyncio.get_running_loop()
@@ -62,7 +66,10 @@ class Sender:
         client, outgoing, replica = job.client, job.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
         on_token = partial(self._first_token, charge)
-        exchange = Exchange(client, self._loop, on_token, on_id, job.leg, job.manners(replica), job.told)
+        gaps = Gaps(self._metrics.gaps(job.record)) if job.request.stream else None
+        exchange = Exchange(
+            client, self._loop, on_token, on_id, job.leg, gaps, job.manners(replica), job.told
+        )
         pool = self._pools[replica]
         connection = None if fresh else pool.take()
         if connection is None:

@@ -13,6 +13,7 @@ from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
 from benchmarks.peers.command import peers
 from benchmarks.run.command import run
+from benchmarks.scrape.command import scrape
 from benchmarks.simulator.command import simulate
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(compare)
 app.command()(overhead)
+app.command()(scrape)
 app.command()(simulate)
 app.command()(joint)
 app.command()(decide)

@@ -5,44 +5,27 @@ A GPU that several replicas share has a series for each of them. Labels are boun
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector, CollectorRegistry
-
+from balancer.accounting.exposition import Family, Samples, counter, gauge, info, written
 from balancer.core.fleet.gpu import Condition, GpuReading, GpuSample, Throttle
 from balancer.core.fleet.replica import ReplicaState
-
-
-class Family(NamedTuple):
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    counts: bool = False
-
-
-Samples = tuple[Family, list[tuple[Sequence[str], float]]]
-"""A family with its samples: label values, in the order of the family's labels, and the value."""
 
 _Rows = list[tuple[GpuSample, tuple[str, str]]]
 
 
-def _gauge(name: str, documentation: str, *labels: str) -> Family:
-    return Family(name, documentation, labels)
+def _of_gpu(name: str, told: str, *labels: str) -> Family:
+    return gauge(name, told, "replica", "gpu", *labels)
 
 
-def _of_gpu(name: str, documentation: str, *labels: str) -> Family:
-    return Family(name, documentation, ("replica", "gpu", *labels))
+def _counted(name: str, told: str, *labels: str) -> Family:
+    return counter(name, told, "replica", "gpu", *labels)
 
 
-def _counted(name: str, documentation: str, *labels: str) -> Family:
-    return Family(name, documentation, ("replica", "gpu", *labels), counts=True)
-
-
-_INFO = _of_gpu(
-    "balancer_gpu_info",
+_INFO = info(
+    "balancer_gpu",
     "1 for each GPU and MIG instance; host is empty for the balancer's own, and memory is unified where it is the system's.",
+    "replica",
+    "gpu",
     "index",
     "name",
     "host",
@@ -77,18 +60,18 @@ _FIGURES = {
     "power_w": _of_gpu("balancer_gpu_power_watts", "Power that it draws."),
     "power_limit_w": _of_gpu("balancer_gpu_power_limit_watts", "Power that it may draw."),
 }
-_CONDITION = _gauge(
+_CONDITION = gauge(
     "balancer_replica_gpu_condition",
     "1 for what its GPUs say of the replica: sound, throttled, sick, lost.",
     "replica",
     "condition",
 )
-_SHARE = _gauge(
+_SHARE = gauge(
     "balancer_replica_gpu_memory_share",
     "Of what the engine could hold, what others on its GPUs leave it.",
     "replica",
 )
-_SLOWNESS = _gauge(
+_SLOWNESS = gauge(
     "balancer_replica_gpu_slowness",
     "How many times longer its slowest GPU takes to compute than before its brake, by its clock.",
     "replica",
@@ -195,30 +178,6 @@ def _identity(sample: GpuSample) -> tuple[str, str]:
     return "" if sample.index is None else str(sample.index), sample.name or ""
 
 
-def collect(
-    readings: Mapping[str, GpuReading], replicas: Iterable[ReplicaState], now: float
-) -> Iterator[Metric]:
-    for family, samples in families(readings, replicas, now):
-        made = (CounterMetricFamily if family.counts else GaugeMetricFamily)(
-            family.name, family.help, labels=family.labels
-        )
-        for labels, value in samples:
-            made.add_metric(labels, value)
-        yield made
-
-
-class _Page(Collector):
-    def __init__(self, readings: Mapping[str, GpuReading], now: float) -> None:
-        self._readings = readings
-        self._now = now
-
-    def collect(self) -> Iterator[Metric]:
-        return collect(self._readings, (), self._now)
-
-
 def page(readings: Mapping[str, GpuReading], now: float, accept: str) -> tuple[bytes, str]:
     """A page of GPUs alone, nobody's, and its content type by what the scraper accepts."""
-    encode, content_type = choose_encoder(accept)
-    registry = CollectorRegistry()
-    registry.register(_Page(readings, now))
-    return encode(registry), content_type
+    return written(families(readings, (), now), accept)

@@ -24,7 +24,8 @@ from balancer.forwarding.framing import BODILESS, framing, without_line_ends
 from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s
 from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.manners import OWN, Manners
-from balancer.forwarding.sse import SseScanner, up_to_death
+from balancer.forwarding.sse import SseScanner, before_death
+from balancer.forwarding.timing import Gaps, Timing
 from balancer.vllm_api.answers import is_aborted
 
 HOLD_BYTES = 256 * 1024
@@ -38,6 +39,7 @@ _CONTROLS = bytes(range(0x20)) + b"\x7f"
 class Exchange:
     __slots__ = (
         "_client",
+        "_gaps",
         "_held",
         "_held_bytes",
         "_last",
@@ -54,7 +56,6 @@ class Exchange:
         "_withheld",
         "aborted",
         "added",
-        "begun",
         "body_bytes",
         "committed",
         "congested",
@@ -67,6 +68,7 @@ class Exchange:
         "reason",
         "scanner",
         "status",
+        "timing",
         "token_at",
     )
 
@@ -77,6 +79,7 @@ class Exchange:
         on_token: Callable[[float], None],
         on_id: Callable[[str], None] | None = None,
         leg: Leg = WHOLE,
+        gaps: Gaps | None = None,
         manners: Manners = OWN,
         added: bytes = b"",
     ) -> None:
@@ -85,6 +88,7 @@ class Exchange:
         self._loop = loop
         self._on_token = on_token
         self._on_id = on_id
+        self._gaps = gaps
         self._leg = leg
         self.manners = manners
         self.added = added
@@ -105,7 +109,7 @@ class Exchange:
         self.length: int | None = None  # Content-Length
         self.scanner: SseScanner | None = None
         self.heard_at = loop.time()
-        self.begun = False  # some byte came back: the replica has the request
+        self.timing = Timing()
         self.committed = False
         self.congested = False
         self.delimited_by_close = False
@@ -332,10 +336,11 @@ class Exchange:
             self._give(events, b"", complete=complete)
         if complete:
             self.end(Ended.ANSWERED)
+        elif self._gaps is not None and scanner.token_seen:  # usage and the end mark come in the last read
+            self._gaps.heard(scanner.events, self.heard_at)
 
     def _stop_short(self, events: bytes) -> None:
-        """Give what came before the event that tells of the end, and no more."""
-        sound, self._withheld = up_to_death(events)
+        sound, self._withheld = before_death(events)
         self._give(sound, b"", complete=False)
         self.end(Ended.FAILED)
 
@@ -376,8 +381,8 @@ class Exchange:
                 self._waiter.set_result(Signal.CONGESTED)
 
     def _head(self) -> bytes:
-        client, streams = self._client, self.scanner is not None
-        lines = framing(client, self.status, self.length, self.headers, streams=streams)
+        streams = self.scanner is not None
+        lines = framing(self._client, self.status, self.length, self.headers, streams=streams)
         return response_head(self.status, self.reason, self.headers, [self.added, *lines])
 
     def _frame(self, piece: bytes) -> bytes:
@@ -392,6 +397,4 @@ class Exchange:
             return b""
         if self.length is not None:
             return raw[: self.length - self._raw_bytes]
-        if self.delimited_by_close:
-            return raw
-        return without_line_ends(raw, self._last)
+        return raw if self.delimited_by_close else without_line_ends(raw, self._last)

@@ -12,9 +12,9 @@ def page(samples, states=(), now=10.0):
     readings = {"": GpuReading("", now, tuple(samples))}
     text, content_type = gpu_metrics.page(readings, now, "")
     assert content_type.startswith("text/plain")
-    assert {family.name for family, _ in gpu_metrics.families(readings, states, now)} == set(
-        re.findall(r"^# TYPE (\w+?)(?:_total)? ", text.decode(), re.MULTILINE)
-    )
+    assert {
+        family.sample_name.removesuffix("_total") for family, _ in gpu_metrics.families(readings, states, now)
+    } == set(re.findall(r"^# TYPE (\w+?)(?:_total)? ", text.decode(), re.MULTILINE))
     return text
 
 
