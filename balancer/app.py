@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -28,9 +29,12 @@ from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
+from balancer.observers.gpu.reader import NvmlReader
+from balancer.observers.gpu.watch import GpuWatch
 from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
+from balancer.service_manager import ServiceManager
 from balancer.vllm_api.routes import inference_routes
 
 log = logging.getLogger("balancer")
@@ -66,14 +70,15 @@ async def _serve(loaded: Loaded) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        balancer.serves()
         await balancer.until_stopped()
     return 0
 
 
 @contextlib.asynccontextmanager
-async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
-    """A balancer with its side loops running, not listening yet."""
-    balancer = Balancer(loaded)
+async def started(loaded: Loaded, reader: NvmlReader | None = None) -> AsyncIterator["Balancer"]:
+    """A balancer with its side loops running, not listening yet. `reader` reads this host's GPUs."""
+    balancer = Balancer(loaded, reader or NvmlReader())
     try:
         yield balancer
     finally:
@@ -81,7 +86,7 @@ async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
 
 
 class Balancer:
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, reader: NvmlReader) -> None:
         settings = self._settings = loaded.settings
         self._loop = asyncio.get_running_loop()
         self._draining = False
@@ -92,12 +97,14 @@ class Balancer:
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
+        self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
-        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration)
+        self._manager = ServiceManager(os.environ)
+        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
         self._admin = Admin(self.decider, self.replicas, self.reloader)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
@@ -106,6 +113,8 @@ class Balancer:
         self._prepare(settings)()
         supervisor.start("configuration", self.reloader.watch)
         supervisor.start("silent_replicas", self._lifecycle.watchman.look)
+        if self._manager.watchdog_s is not None:
+            supervisor.start("watchdog", self._manager.alive)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
         """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
@@ -136,7 +145,9 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        return self.replicas.apply(settings, replica_authorization(settings))
+        changes = self.replicas.apply(settings, replica_authorization(settings))
+        self.gpus.configure(settings)
+        return changes
 
     def _make_handler(self, settings: Settings, keys: ApiKeys) -> Handler:
         realtime = Realtime(
@@ -174,6 +185,9 @@ class Balancer:
         at = f"{'https' if self._tls else 'http'}://{host}:{port}"
         log.info("listening on %s, policy %s, %d replicas", at, settings.policy, len(self.decider.fleet))
 
+    def serves(self) -> None:
+        self._manager.ready(f"{len(self.decider.fleet)} replicas, policy {self._settings.policy}")
+
     async def until_stopped(self) -> None:
         """Until SIGTERM or SIGINT; then drain. A second signal ends the draining."""
         stop, now = asyncio.Event(), asyncio.Event()
@@ -195,7 +209,9 @@ class Balancer:
         """Not ready any more; take new requests for a while; then close the port, let the running ones end, and end the rest."""
         self._draining = True
         settings, decider = self._settings, self.decider
-        log.info("draining: %d requests in flight, %d held", decider.fleet.in_flight, len(decider.line))
+        left = f"{decider.fleet.in_flight} requests in flight, {len(decider.line)} held"
+        log.info("draining: %s", left)
+        self._manager.stopping(f"draining: {left}")
         await asyncio.sleep(settings.drain_delay_s)
         # who watches and operates may do so to the end, unless a successor on the same port is there for that
         await self.listeners.close(*(() if settings.reuse_port else (self._server,)))
@@ -215,6 +231,7 @@ class Balancer:
         for server in (self._server, self._scrapes, self._admins):
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
+        await self.gpus.close()
         await self.replicas.close()
         log.info("stopped")
 
