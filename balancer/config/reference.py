@@ -7,8 +7,9 @@ from pydantic_core import PydanticUndefined
 
 from balancer.config.aliases import ALIASES, PRODUCTION_STACK, STATIC_BACKENDS, STATIC_MODELS, VALUE_ALIASES
 from balancer.config.describe import describe, noun, unwrapped
+from balancer.config.group import AT_START
 from balancer.config.names import flag, variable
-from balancer.config.schema import AT_START, GROUPS, Replica, Settings
+from balancer.config.schema import GROUPS, Replica, Settings
 
 _HEAD = """\
 # Settings

@@ -1,9 +1,9 @@
 """Dice that fall the same way for the whole of a conversation, and what the probability was that they fell so.
 
-The law: nothing is drawn per request. A conversation that is explored, or in an arm of a test, stays there, since a switch within
-it throws its prefix cache away and makes its ratings tell nothing of either tier. A draw needs no memory and no state shared between
-balancers: it is a hash of the conversation, uniform in [0, 1). `use` says what is drawn, so that who is explored does not tell
-which arm somebody is in.
+The law: nothing is drawn per request. A conversation that is explored, or in an arm of a test, stays there, since a switch
+within it throws its prefix cache away and makes its ratings tell nothing of either tier. A draw needs no memory and no state
+shared between balancers: it is a hash of the conversation, uniform in [0, 1). `use` says what is drawn, so that who is explored
+does not tell which arm somebody is in.
 """
 
 from collections.abc import Sequence
