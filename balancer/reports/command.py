@@ -48,7 +48,7 @@ def _exported(reading: Reading, to: Path, since: float) -> str:
         told.append(f"{left.no_prompt:,} left out: their prompts were not kept (outcome_log_prompts)")
     if left.other_tier:
         told.append(
-            f"{left.other_tier:,} left out: served by a tier that is neither the weakest nor the strongest"
+            f"{left.other_tier:,} left out: with one tier to choose from, or served by neither the weakest nor the strongest"
         )
     return "\n".join(told) + "\n"
 

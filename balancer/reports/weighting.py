@@ -3,11 +3,13 @@
 The law: an answer of a tier stands for 1/p requests like it, p being the probability with which the tier was chosen for it, as
 it was logged. The estimate is the self-normalised (Hájek) one, `sum(w y) / sum(w)`; weights that are far apart make it worth
 fewer requests than it has, `(sum w)^2 / sum w^2` (Kish). Requests of a conversation are not independent: everything is added up
-by conversation before its variance is taken (the ratio estimator's linearisation, clustered), and where fewer than `LEAST`
-conversations' worth of evidence is there, no interval is given: it would be too narrow.
+by conversation before its variance is taken (the ratio estimator's linearisation, clustered, as the jackknife corrects it; a
+mean's interval is Wilson's with as many answers as have that variance, since near 1 a symmetric one is too short), and where
+fewer than `LEAST` conversations' worth of evidence is there, no interval is given: it would be too narrow.
 
 Where a tier could not have been chosen (p = 1 for another one) nothing is known of it: such requests must be left out before.
-Sources: Hájek 1971; Kish 1965; Liang and Zeger 1986 for the clusters; Swaminathan and Joachims 2015 for self-normalising.
+Sources: Hájek 1971; Kish 1965; Liang and Zeger 1986 for the clusters; Dean and Pagano 2015 for the interval; Swaminathan and
+Joachims 2015 for self-normalising.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-LEAST = 30
+LEAST = 50
 _Z = 1.959964
 
 
@@ -49,16 +51,21 @@ class Weighted:
     influence: Floats  # by conversation
 
     def estimate(self, least: float = LEAST) -> Estimate:
-        return _judged(self.value, self.influence, self.effective, self.rows, least)
+        if self.effective < least:
+            return Estimate(self.value, None, None, self.effective, self.rows)
+        spread, room = _spread(self.influence), self.value * (1.0 - self.value)
+        # of as many independent answers, right or wrong, the mean would be as uncertain
+        answers = room / spread**2 if spread > 0 and room > 0 else self.effective
+        low, high = wilson(self.value * answers, answers, _student(self.effective - 1))
+        return Estimate(self.value, low, high, self.effective, self.rows)
 
     def minus(self, other: "Weighted", least: float = LEAST) -> Estimate:
-        return _judged(
-            self.value - other.value,
-            self.influence - other.influence,
-            min(self.effective, other.effective),
-            min(self.rows, other.rows),
-            least,
-        )
+        value, effective = self.value - other.value, min(self.effective, other.effective)
+        rows = min(self.rows, other.rows)
+        if effective < least:
+            return Estimate(value, None, None, effective, rows)
+        half = _student(effective - 1) * _spread(self.influence - other.influence)
+        return Estimate(value, value - half, value + half, effective, rows)
 
 
 def weigh(outcome: Floats, weight: Floats, cluster: Ints, clusters: int) -> Weighted | None:
@@ -71,6 +78,8 @@ def weigh(outcome: Floats, weight: Floats, cluster: Ints, clusters: int) -> Weig
     value = float((weight * outcome).sum() / total)
     influence = np.bincount(cluster, weight * (outcome - value) / total, clusters).astype(np.float64)
     by_cluster = np.bincount(cluster, weight, clusters)
+    # what leaving the conversation out would change, as the jackknife has it: few with large weights pull the mean to themselves
+    influence /= np.maximum(1.0 - by_cluster / total, 1e-9)
     effective = float(total**2 / (by_cluster**2).sum())
     return Weighted(value, effective, int(np.count_nonzero(weight)), influence)
 
@@ -86,23 +95,19 @@ def as_served(outcome: Floats, cluster: Ints, clusters: int) -> Weighted | None:
     return weigh(outcome, np.ones_like(outcome), cluster, clusters)
 
 
-def wilson(successes: float, trials: float) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = _Z) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927)."""
     if trials <= 0:
         return 0.0, 1.0
-    share, z2 = successes / trials, _Z**2
+    share, z2 = successes / trials, z**2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = _Z / (1 + z2 / trials) * sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    half = z / (1 + z2 / trials) * sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _judged(value: float, influence: Floats, effective: float, rows: int, least: float) -> Estimate:
-    if effective < least:
-        return Estimate(value, None, None, effective, rows)
+def _spread(influence: Floats) -> float:
     taking_part = int(np.count_nonzero(influence))
-    spread = sqrt(float((influence**2).sum()) * taking_part / max(1, taking_part - 1))
-    half = _student(effective - 1) * spread
-    return Estimate(value, value - half, value + half, effective, rows)
+    return sqrt(float((influence**2).sum()) * taking_part / max(1, taking_part - 1))
 
 
 def _student(freedom: float) -> float:
