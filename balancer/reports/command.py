@@ -46,6 +46,10 @@ def _exported(reading: Reading, to: Path, since: float) -> str:
     told = [f"{written:,} rated requests in {to}"]
     if left.no_prompt:
         told.append(f"{left.no_prompt:,} left out: their prompts were not kept (outcome_log_prompts)")
+    if left.later_turn:
+        told.append(
+            f"{left.later_turn:,} left out: later turns of a conversation, whose tier was not drawn anew"
+        )
     if left.other_tier:
         told.append(
             f"{left.other_tier:,} left out: with one tier to choose from, or served by neither the weakest nor the strongest"

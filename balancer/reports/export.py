@@ -1,5 +1,6 @@
 """Rated requests as training rows: `{"prompt", "served", "ok", "p"}`, or `{"prompt", "winner"}` where somebody compared both
-answers.
+answers. `p` is the probability of the tier that was drawn for the conversation when it began: later turns stay where it is,
+or move, with no odds of their own, and are left out.
 """
 
 from collections.abc import Iterator
@@ -17,18 +18,25 @@ class Left:
 
     no_prompt: int = 0
     other_tier: int = 0
+    later_turn: int = 0
 
 
 def training_rows(reading: Reading, left: Left, since: float = 0.0) -> Iterator[bytes]:
     """Lines without their ends. `left` is counted up on the way."""
-    columns = ("prompt", "tier", "options", "propensity", "rating", "winner", "rated_at")
-    for prompt, tier, options, propensity, rating, winner, rated_at in reading.select(columns, since):
+    columns = ("conversation", "prompt", "tier", "options", "propensity", "rating", "winner", "rated_at")
+    begun: set[bytes] = set()
+    for talk, prompt, tier, options, propensity, rating, winner, rated_at in reading.select(columns, since):
+        later = talk in begun
+        if talk:
+            begun.add(talk)
         if rated_at is None:
             continue
         if not prompt:
             left.no_prompt += 1
         elif winner is not None:
             yield msgspec.json.encode({"prompt": prompt, "winner": winner})
+        elif later:
+            left.later_turn += 1
         else:
             tiers = [name for name, _ in msgspec.json.decode(options)]
             if len(tiers) > 1 and tier in {tiers[0], tiers[-1]}:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from balancer.reports.drift import Drift, drift
-from balancer.reports.rows import NOBODY, Bools, Rows
+from balancer.reports.rows import NOBODY, Bools, Floats, Ints, Rows
 from balancer.reports.sequential import Better, Verdict, compare
 from balancer.reports.weighting import Estimate, Weighted, as_served, of_tier, wilson
 
 DAY_S = 86_400
+_DRAWN = ("score", "band", "explore")
+"""Reasons of choices that had the probability which was logged."""
+
 LATELY = 0.2
 """Drift compares this last part of the conversations with those before."""
 
@@ -47,9 +50,9 @@ class Savings:
 @dataclass(frozen=True, slots=True)
 class Quality:
     """Mean rating in [0, 1]. `tiers` are plain means of what each tier was rated, which compare different requests. The rest is
-    over `randomised` rated requests, of which each tier had a chance: as they were served, and had the weakest or the strongest
-    tier served all. `loss` is what the strongest would have been better than what was served, `gain` what it is better than the
-    weakest. `wins` count what clients said who had both answers.
+    over `randomised` rated requests, in conversations which each tier had a chance to begin: as they were served, and had the
+    weakest or the strongest tier begun all. `loss` is what the strongest would have been better than what was served, `gain`
+    what it is better than the weakest. `wins` count what clients said who had both answers.
     """
 
     rated: int
@@ -229,12 +232,9 @@ def _quality(rows: Rows) -> Quality:
         found = as_served(of_it.floats("rating"), *_clusters(of_it))
         if found is not None:
             tiers[_tier(rows, number)] = found.estimate()
-    chance = rated.where(_free(rated) & (rated.floats("propensity") < 1) & (rated.floats("propensity") > 0))
-    ratings, p, clusters = chance.floats("rating"), chance.floats("propensity"), _clusters(chance)
-    tier = chance.ints("tier")
-    served = as_served(ratings, *clusters)
-    weak = of_tier(ratings, tier == chance.ints("weakest"), p, *clusters)
-    strong = of_tier(ratings, tier == chance.ints("strongest"), p, *clusters)
+    chance, began, p = _randomised(rows)
+    served = as_served(chance.floats("rating"), *_clusters(chance))
+    weak, strong = (_had_begun(chance, began, p, which) for which in ("weakest", "strongest"))
     return Quality(
         len(rated),
         tiers,
@@ -248,6 +248,28 @@ def _quality(rows: Rows) -> Quality:
     )
 
 
+def _randomised(rows: Rows) -> tuple[Rows, Ints, Floats]:
+    """The rated rows of conversations whose first tier was drawn with known odds, that tier, and its probability. What came of it
+    later in the conversation, such as a move up, is part of what beginning there leads to; later choices are not drawn anew.
+    """
+    firsts = _firsts(rows)
+    first_of = np.zeros(int(rows.ints("conversation").max()) + 1, np.int64)
+    first_of[rows.ints("conversation")[firsts]] = firsts
+    first = first_of[rows.ints("conversation")]
+    p = rows.floats("propensity")[first]
+    by_chance = np.any([rows.named("reason", reason) for reason in _DRAWN], axis=0)[first]
+    chosen = by_chance & (p > 0) & (p < 1) & _free(rows)[first] & ~np.isnan(rows.floats("rating"))
+    return rows.where(chosen), rows.ints("tier")[first][chosen], p[chosen]
+
+
+def _had_begun(chance: Rows, began: Ints, p: Floats, which: str) -> Weighted | None:
+    at = began == chance.ints(which)
+    others = np.maximum(
+        1, chance.ints("options") - 1
+    )  # what is left is shared by the other tiers, as far as is known
+    return of_tier(chance.floats("rating"), at, np.where(at, p, (1.0 - p) / others), *_clusters(chance))
+
+
 def _estimate(found: Weighted | None) -> Estimate | None:
     return None if found is None else found.estimate()
 
@@ -256,7 +278,7 @@ def _difference(a: Weighted | None, b: Weighted | None) -> Estimate | None:
     return None if a is None or b is None else a.minus(b)
 
 
-def _clusters(rows: Rows) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+def _clusters(rows: Rows) -> tuple[Ints, int]:
     """Conversations numbered from 0 on, and how many there are."""
     found, numbers = np.unique(rows.ints("conversation"), return_inverse=True)
     return numbers.astype(np.int64).reshape(-1), int(found.size)
@@ -283,10 +305,10 @@ def _drift(rows: Rows) -> Drift:
     return drift(firsts[:cut], firsts[cut:])
 
 
-def _firsts(rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _firsts(rows: Rows) -> Ints:
     """The first row of each conversation, in order."""
     _, firsts = np.unique(rows.ints("conversation"), return_index=True)
-    return np.sort(firsts)
+    return np.sort(firsts).astype(np.int64)
 
 
 def _arms(rows: Rows, virtual: str) -> list[Arms]:

@@ -12,7 +12,7 @@ Sources: Hájek 1971; Kish 1965; Liang and Zeger 1986 for the clusters; Dean and
 Joachims 2015 for self-normalising.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -84,11 +84,20 @@ def weigh(outcome: Floats, weight: Floats, cluster: Ints, clusters: int) -> Weig
     return Weighted(value, effective, int(np.count_nonzero(weight)), influence)
 
 
-def of_tier(
-    outcome: Floats, served: Bools, propensity: Floats, cluster: Ints, clusters: int
-) -> Weighted | None:
-    """The mean outcome if that tier had served all of these rows; `served` are those that it did."""
-    return weigh(outcome, np.where(served, 1.0 / propensity, 0.0), cluster, clusters)
+def of_tier(outcome: Floats, served: Bools, odds: Floats, cluster: Ints, clusters: int) -> Weighted | None:
+    """The mean outcome if that tier had served all of these rows. `served` are those that it did, `odds` the probability that it
+    would, of all rows.
+
+    It is worth no more than the draw was likely to give it: `n^2 / sum 1/odds`. Else a tier that by bad luck got none of the
+    unlikely ones would look well known by the likely ones.
+    """
+    found = weigh(outcome, np.where(served, 1.0 / odds, 0.0), cluster, clusters)
+    if found is None:
+        return None
+    rows = np.bincount(cluster, minlength=clusters)
+    mean_odds = np.bincount(cluster, odds, clusters) / np.maximum(rows, 1)
+    drawn = float(rows.sum() ** 2 / (rows**2 / np.maximum(mean_odds, 1e-12)).sum())
+    return replace(found, effective=min(found.effective, drawn))
 
 
 def as_served(outcome: Floats, cluster: Ints, clusters: int) -> Weighted | None:

@@ -65,11 +65,11 @@ async def test_feedback_finds_the_row_written_just_before(path):
         told = await log.rate(Feedback("a", rating=0.0), "acme")
         assert told is not None
         assert not told.replaced
-        assert log.moods.displeased("acme", b"c" * 16)
+        assert log.moods.of("acme", b"c" * 16) == 0.0
         assert (await log.rate(Feedback("a", winner="weak"), "acme")).replaced
-        assert not log.moods.displeased("acme", b"c" * 16)
+        assert log.moods.of("acme", b"c" * 16) == 1.0
         await log.rate(Feedback("a", winner="strong"), "acme")
-        assert log.moods.displeased("acme", b"c" * 16)
+        assert log.moods.of("acme", b"c" * 16) == 0.0
         assert await log.rate(Feedback("a", rating=1.0), "other") is None
         assert await log.rate(Feedback("z", rating=1.0), "acme") is None
     assert dict(log.feedback) == {

@@ -50,7 +50,7 @@ async def test_a_decision_is_rated_and_the_last_word_holds(tmp_path):
         )
         again = await feedback(front, {"winner": "strong"}, headers={"X-Balancer-Decision-Id": "d0"})
         assert (again.status, again.json()["replaced"], again.json()["winner"]) == (200, True, "strong")
-        assert front.balancer.outcomes.moods.displeased("", b"c" * 16)
+        assert front.balancer.outcomes.moods.of("", b"c" * 16) == 0.0
         page = (await front.ask(target="/metrics")).body.decode()
         assert 'balancer_feedback_total{kind="rating",result="kept"} 1.0' in page
         assert 'balancer_outcomes_total{result="written"} 2.0' in page

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from balancer.accounting.outcome_store import Store
-from balancer.core.tiering.draw import draw, explore
+from balancer.core.tiering.draw import draw
 from tests.accounting.outcomes import outcome
 
 MONDAY = 20_000 * 86_400.0
@@ -49,8 +49,9 @@ def simulate(
         difficulty = rng.random()
         score = min(1.0, max(0.0, difficulty + rng.gauss(0, 0.15)))
         preferred = int(score >= threshold)
-        drawn = explore(draw(key, "auto/explore"), share, preferred, 2)
-        tier = ("small", "large")[drawn.option]
+        dice = draw(key, "explore")
+        option = preferred if dice >= share else int(dice / share * 2)
+        tier = ("small", "large")[option]
         mood = rng.random()
         weak, strong = weak + quality("small", difficulty), strong + quality("large", difficulty)
         served += (
@@ -66,9 +67,9 @@ def simulate(
                 "score": score,
                 "threshold": threshold,
                 "tier": tier,
-                "reason": "explore" if drawn.explored else "score",
-                "explored": drawn.explored,
-                "propensity": drawn.propensity,
+                "reason": "explore" if dice < share else "score",
+                "explored": dice < share,
+                "propensity": share / 2 + (1 - share) * (option == preferred),
                 "ttft_s": rng.expovariate(1.0) * (2.0 if tier == "large" else 1.0),
                 "usd": usd[tier],
                 "options": list(usd.items()),

@@ -29,11 +29,14 @@ def log(tmp_path):
             outcome(4),
             outcome(5, prompt="f", tier="middle", options=THREE),
             outcome(6, prompt="g", options=[("small", 0.1)]),
+            outcome(7, prompt="h", conversation=(3).to_bytes(8, "big")),
+            outcome(8, prompt="i", conversation=b""),
+            outcome(9, prompt="j", conversation=b""),
         ]
     )
     for n, rating, winner in ((0, 0.25, None), (1, 1.0, None), (2, None, "strong"), (4, 1.0, None)):
         store.rate(f"d{n}", "acme", 0.0, rating, winner, None)
-    for n in (5, 6):
+    for n in range(5, 10):
         store.rate(f"d{n}", "acme", 0.0, 1.0, None, None)
     store.close()
     return path
@@ -46,10 +49,13 @@ def test_rated_prompts_become_training_rows(log, tmp_path):
         {"prompt": "a", "served": "weak", "ok": 0.25, "p": 0.975},
         {"prompt": 'b "quoted"\n', "served": "strong", "ok": 1.0, "p": 0.025},
         {"prompt": "c", "winner": "strong"},
+        {"prompt": "i", "served": "weak", "ok": 1.0, "p": 1.0},
+        {"prompt": "j", "served": "weak", "ok": 1.0, "p": 1.0},
     ]
     assert said.splitlines() == [
-        f"3 rated requests in {to}",
+        f"5 rated requests in {to}",
         "1 left out: their prompts were not kept (outcome_log_prompts)",
+        "1 left out: later turns of a conversation, whose tier was not drawn anew",
         "2 left out: with one tier to choose from, or served by neither the weakest nor the strongest",
     ]
     assert stat.S_IMODE(to.stat().st_mode) == 0o600

@@ -90,9 +90,37 @@ def test_without_exploration_it_says_that_it_does_not_know(path):
     assert "is not known: of 900 rated requests 0 were chosen with some chance" in words(path)
 
 
-def test_too_few_draws_are_told_and_not_judged(path):
-    simulate(path, 200, share=0.02)
+def test_the_first_choice_of_a_conversation_is_what_was_drawn(path):
+    """Whatever later turns were sent to, and whatever they told of their odds."""
+    simulate(path, 2000, share=0.1)
+    before = only(path).quality
+    store = Store(path)
+    store._db.execute(
+        "UPDATE decisions SET tier = 'large', propensity = 0.001 WHERE seq NOT IN "
+        "(SELECT min(seq) FROM decisions GROUP BY conversation)"
+    )
+    store.close()
+    after = only(path).quality
+    assert (after.all_weak, after.all_strong, after.loss) == (before.all_weak, before.all_strong, before.loss)
+
+
+def test_conversations_that_were_not_drawn_are_left_out(path):
+    simulate(path, 300, share=0.5)
+    store = Store(path)
+    numbers = range(5000, 5100)
+    store.add([outcome(n, reason="rule", propensity=0.5) for n in numbers])
+    for n in numbers:
+        store.rate(f"d{n}", "acme", 0.0, 0.0, None, None)
+    store.close()
+    quality = only(path).quality
+    assert (quality.rated, quality.randomised) == (1000, 900)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_too_few_draws_are_told_and_not_judged(path, seed):
+    simulate(path, 200, share=0.02, seed=seed)
     assert only(path).quality.loss.low is None
+    assert not only(path).quality.all_strong.enough
     assert "too few to compare" in words(path)
 
 
@@ -172,7 +200,7 @@ def test_a_better_arm_is_named(path):
     ttft = next(each for each in only(path).arms if each.outcome == "ttft_s")
     assert ttft.verdict.decided
     assert ttft.verdict.low > 0
-    assert re.search(r"TTFT: a median 1\.\d of 150, b median 2\.\d of 150", words(path))
+    assert re.search(r"TTFT: a median 1\.\d of 150, b 2\.\d of 150", words(path))
     assert "decided, a is better" in words(path)
 
 
