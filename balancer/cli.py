@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 import typer
 
 import balancer
+from balancer import tier_cli
 
 if TYPE_CHECKING:
     from balancer.config import Loaded
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
+app.add_typer(tier_cli.app)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
