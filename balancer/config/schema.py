@@ -7,7 +7,7 @@ repeats the value: the value may be a secret.
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -31,16 +31,11 @@ from balancer.config.kinds import (
     number,
     one_or_many,
 )
+from balancer.config.mistakes import Contradiction
 from balancer.config.outcomes import Outcomes
+from balancer.config.tiering import Tiering
+from balancer.config.tiering_check import contradictions
 from balancer.config.urls import ReplicaUrl
-
-
-class Contradiction(NamedTuple):
-    """Values that are right alone and wrong together; `location` is where the user should look first."""
-
-    location: tuple[str | int, ...]
-    expected: str
-    involved: frozenset[str] = frozenset()
 
 
 class Replica(Group):
@@ -309,7 +304,7 @@ class Logging(Group):
 
 
 class Settings(
-    Logging, Outcomes, Operation, Shutdown, Health, Upstream, Admission, Routing, Server, Replicas
+    Logging, Outcomes, Operation, Shutdown, Health, Upstream, Admission, Tiering, Routing, Server, Replicas
 ):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
@@ -332,6 +327,7 @@ class Settings(
                 ("prometheus_port",), f"another port than `port`, which is {self.port}", involved
             )
         yield from self._admin_contradictions()
+        yield from contradictions(self, [replica.name for replica in self.replicas])
         urls: dict[str, int] = {}
         names: dict[str, int] = {}
         for index, replica in enumerate(self.replicas):
