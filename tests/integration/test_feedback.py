@@ -115,22 +115,6 @@ async def test_the_tenant_may_stand_in_a_header(tmp_path):
 
 
 @async_test
-async def test_too_much_at_once_is_refused_for_whom_it_is_too_much(tmp_path):
-    async with logged(tmp_path, tenant_header="x-team") as (front, _):
-        decided(front, "d0", tenant="red")
-        decided(front, "d1", tenant="blue")
-        client = await front.client()
-        last = None
-        for _ in range(2000):
-            last = await client.ask({"decision_id": "d0"}, target=PATH, headers={"X-Team": "red"})
-            if last.status == 429:
-                break
-        assert (last.status, last.get("retry-after")) == (429, "1")
-        blue = {"decision_id": "d1", "rating": 0}
-        assert (await feedback(front, blue, headers={"X-Team": "blue"})).status == 200
-
-
-@async_test
 async def test_whoever_holds_the_file_holds_up_no_request(tmp_path):
     async with logged(tmp_path) as (front, _):
         log = front.balancer.outcomes
