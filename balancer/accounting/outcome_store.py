@@ -32,10 +32,10 @@ CREATE TABLE decisions (
   explored INTEGER NOT NULL, shadow TEXT NOT NULL, status INTEGER NOT NULL, ended_by TEXT NOT NULL, ttft_s REAL, duration_s REAL,
   prompt_tokens INTEGER, cached_tokens INTEGER, output_tokens INTEGER, usd REAL, options TEXT NOT NULL, left_tiers TEXT NOT NULL,
   prompt TEXT
-) STRICT;
+);
 CREATE TABLE feedback (
   seq INTEGER PRIMARY KEY REFERENCES decisions (seq) ON DELETE CASCADE, at REAL NOT NULL, rating REAL, winner TEXT, comment TEXT
-) STRICT;
+);
 """
 
 
@@ -115,7 +115,7 @@ class Store:
         db = self._db
         db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         # what is known of the file is asked before anything is written to it
-        if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _recognise(db)
         db.execute("PRAGMA journal_mode=WAL")
         # a commit is safe from a killed process at once, from a lost machine at the next checkpoint
@@ -123,7 +123,7 @@ class Store:
         db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA foreign_keys=ON")
         with _Transaction(db):
-            if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _TABLES.split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
