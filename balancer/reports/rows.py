@@ -1,7 +1,9 @@
 """The rows of an outcome log as columns of numbers: NaN is unknown, names are numbered."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -15,6 +17,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 NOBODY = -1
+_CHUNK = 10_000
+_NONE: list[tuple[str, float | None]] = [("", None)]
+_options = msgspec.json.Decoder(list[tuple[str, float | None]])
+_left = msgspec.json.Decoder(list[tuple[str, str]])
 
 _NUMBERS = ("at", "score", "spread", "threshold", "propensity", "ttft_s", "usd", "rating")
 _NAMES = ("virtual", "target", "tier", "reason", "rule", "arm", "shadow", "winner")
@@ -89,43 +95,51 @@ class Rows:
 
 def read_rows(reading: Reading, since: float = 0.0) -> Rows:
     """Since unix time `since`."""
-    tiers = Names()
-    names = {name: Names() for name in _NAMES if name not in {"tier", "shadow"}}
-    conversations = Names()
-    fallbacks: Counter[tuple[str, str, str]] = Counter()
-    found: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            *_NUMBERS, *_NAMES, "conversation", "explored", "answered", "weakest", "strongest", "options",
-            "usd_weakest", "usd_strongest", "usd_shadow",
-        )
-    }  # fmt: skip
-    for values in reading.select(_COLUMNS, since):
-        row = dict(zip(_COLUMNS, values, strict=True))
-        for name in _NUMBERS:
-            found[name].append(row[name])
+    found = _Found()
+    rows = reading.select(_COLUMNS, since)
+    while chunk := list(islice(rows, _CHUNK)):
+        found.add(dict(zip(_COLUMNS, zip(*chunk, strict=True), strict=True)))
+    columns = {name: np.concatenate([each[name] for each in found.chunks]) for name in found.chunks[0]}
+    return Rows(found.tiers, found.names, columns, found.fallbacks)
+
+
+class _Found:
+    """What was read until now."""
+
+    def __init__(self) -> None:
+        self.tiers = Names()
+        self.names = {name: Names() for name in _NAMES if name not in {"tier", "shadow"}}
+        self.conversations = Names()
+        self.fallbacks: Counter[tuple[str, str, str]] = Counter()
+        self.chunks: list[dict[str, NDArray[Any]]] = []
+        self.add(dict.fromkeys(_COLUMNS, ()))  # so that there are columns, whatever is read
+
+    def add(self, given: dict[str, tuple[Any, ...]]) -> None:
+        made: dict[str, NDArray[Any]] = {name: np.array(given[name], np.float64) for name in _NUMBERS}
         for name in _NAMES:
-            numbers = names.get(name, tiers)
-            found[name].append(numbers.number(row[name]) if row[name] else NOBODY)
+            made[name] = _numbered(self.names.get(name, self.tiers), given[name])
+        talks = zip(given["conversation"], given["id"], strict=True)
         # a request without a conversation is one by itself
-        found["conversation"].append(conversations.number(row["conversation"].hex() or f"id {row['id']}"))
-        found["explored"].append(row["explored"])
-        found["answered"].append(row["status"] == 200 and row["ended_by"] == "answer")
-        options = msgspec.json.decode(row["options"], type=list[tuple[str, float | None]])
-        prices = dict(options)
-        weakest, strongest = (options[0], options[-1]) if options else (("", None), ("", None))
-        found["options"].append(len(options))
-        found["weakest"].append(tiers.number(weakest[0]) if options else NOBODY)
-        found["strongest"].append(tiers.number(strongest[0]) if options else NOBODY)
-        found["usd_weakest"].append(weakest[1])
-        found["usd_strongest"].append(strongest[1])
-        found["usd_shadow"].append(prices.get(row["shadow"]))
-        for tier, why in msgspec.json.decode(row["left_tiers"], type=list[tuple[str, str]]):
-            fallbacks[row["virtual"], tier, why] += 1
-    amounts = {*_NUMBERS, "usd_weakest", "usd_strongest", "usd_shadow"}
-    truths = {"explored", "answered"}
-    columns = {
-        name: np.array(each, np.float64 if name in amounts else np.bool_ if name in truths else np.int64)
-        for name, each in found.items()
-    }
-    return Rows(tiers, names, columns, fallbacks)
+        made["conversation"] = _numbered(
+            self.conversations, [talk.hex() or f"id {own}" for talk, own in talks]
+        )
+        made["explored"] = np.array(given["explored"], np.bool_)
+        ends = zip(given["status"], given["ended_by"], strict=True)
+        made["answered"] = np.array([status == 200 and by == "answer" for status, by in ends], np.bool_)
+        options = [_options.decode(each) or _NONE for each in given["options"]]
+        made["options"] = np.array([len(each) if each is not _NONE else 0 for each in options], np.int64)
+        for name, place in (("weakest", 0), ("strongest", -1)):
+            made[name] = _numbered(self.tiers, [each[place][0] for each in options])
+            made[f"usd_{name}"] = np.array([each[place][1] for each in options], np.float64)
+        shadows = zip(given["shadow"], options, strict=True)
+        made["usd_shadow"] = np.array(
+            [dict(each).get(tier) if tier else None for tier, each in shadows], np.float64
+        )
+        for virtual, left in zip(given["virtual"], given["left_tiers"], strict=True):
+            if left != "[]":
+                self.fallbacks.update((virtual, tier, why) for tier, why in _left.decode(left))
+        self.chunks.append(made)
+
+
+def _numbered(names: Names, given: Sequence[str]) -> Ints:
+    return np.array([names.number(name) if name else NOBODY for name in given], np.int64)

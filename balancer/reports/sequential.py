@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 _GRID = np.linspace(0.0, 1.0, 401)
+_STEP = 1.0 / 400
 _CHUNK = 1024
 _BOUNDED_BET = 0.5
 
@@ -73,15 +74,14 @@ def comparisons(outcomes: Floats, first: NDArray[np.bool_], better: Better) -> F
 def judge(found: Floats, alpha: float = ALPHA) -> Verdict:
     """`found` are the comparisons in their order."""
     low, high, best, at = 0.0, 1.0, 0.0, None
-    logs = np.zeros((2, _GRID.size))
-    middle = int(np.searchsorted(_GRID, 0.5))
+    means, logs = _GRID, np.zeros((2, _GRID.size))  # those that may still be the true one, and no difference
     unit = (found + 1.0) / 2.0
     bets = _bets(unit, alpha)
     for start in range(0, unit.size, _CHUNK):
         x, bet = unit[start : start + _CHUNK, None], bets[start : start + _CHUNK, None]
         with np.errstate(divide="ignore"):
-            up = np.log1p(np.minimum(bet, _BOUNDED_BET / _GRID) * (x - _GRID))
-            down = np.log1p(-np.minimum(bet, _BOUNDED_BET / (1.0 - _GRID)) * (x - _GRID))
+            up = np.log1p(np.minimum(bet, _BOUNDED_BET / means) * (x - means))
+            down = np.log1p(-np.minimum(bet, _BOUNDED_BET / (1.0 - means)) * (x - means))
         np.cumsum(up, axis=0, out=up)
         np.cumsum(down, axis=0, out=down)
         up += logs[0]
@@ -89,14 +89,17 @@ def judge(found: Floats, alpha: float = ALPHA) -> Verdict:
         logs = np.stack((up[-1], down[-1]))
         capital = np.maximum(up, down) + np.log(0.5)  # half on each side; the better half alone counts
         against = capital >= np.log(1.0 / alpha)
+        middle = int(np.searchsorted(means, 0.5))
         best = max(best, float(capital[:, middle].max()))
         if at is None and against[:, middle].any():
             at = start + int(against[:, middle].argmax()) + 1
-        kept = np.flatnonzero(~against.any(axis=0) & (np.clip(_GRID, low, high) == _GRID))
-        if not kept.size:  # more than the alpha that is allowed for has happened: nothing is claimed
+        kept = ~against.any(axis=0) & (np.clip(means, low, high) == means)
+        kept[middle] &= at is None
+        if not kept.any():  # more than the alpha that is allowed for has happened: nothing is claimed
             return Verdict(int(unit.size), -1.0, 1.0, float(np.exp(best)), None)
-        step = _GRID[1]
-        low, high = max(low, _GRID[kept[0]] - step), min(high, _GRID[kept[-1]] + step)
+        low, high = max(low, means[kept][0] - _STEP), min(high, means[kept][-1] + _STEP)
+        kept[middle] = True
+        means, logs = means[kept], logs[:, kept]
     return Verdict(int(unit.size), 2 * max(0.0, low) - 1, 2 * min(1.0, high) - 1, float(np.exp(best)), at)
 
 
