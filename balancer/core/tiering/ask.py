@@ -123,7 +123,8 @@ def _models(fields: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _route(fields: dict[str, Any]) -> None:
-    if fields.get("route") not in {None, "fallback"}:
+    route = fields.get("route")
+    if route is not None and route != "fallback":
         raise bad_field("route", '"fallback"')
 
 
@@ -137,7 +138,7 @@ def _with_provider(ask: Ask, provider: Json, catalog: Catalog) -> Ask:
     if not isinstance(fallbacks, bool):
         raise bad_field("provider.allow_fallbacks", "true or false")
     sort = known.get("sort")
-    if sort is not None and sort not in {*Sort}:
+    if sort is not None and sort not in tuple(Sort):
         raise bad_field("provider.sort", " or ".join(f'"{each}"' for each in Sort))
     return replace(
         ask,

@@ -4,13 +4,15 @@
 """
 
 import re
-from collections import Counter
 
 MAX_CHARS = 2048
 LEAST_LETTERS = 2
 LEAST_WORDS = 2
-LEAST_SHARE = 0.08
-"""Of the words of a text in one of these languages, those listed are a fifth to a half."""
+LEAST_SHARE = 0.05
+"""Of the different words of a text in one of these languages, those listed are a tenth to a half."""
+
+IDEOGRAM_LETTERS = 2
+"""A Chinese, Japanese or Korean character says as much as so many letters at least."""
 
 _SCRIPTS = (
     ("ko", re.compile("[\uac00-\ud7a3\u1100-\u11ff]")),
@@ -23,7 +25,7 @@ _SCRIPTS = (
     ("ta", re.compile("[\u0b80-\u0bff]")),
     ("te", re.compile("[\u0c00-\u0c7f]")),
     ("th", re.compile("[\u0e00-\u0e7f]")),
-    ("ka", re.compile("[\u10a0-\u10ff]")),
+    ("ka", re.compile("[\u10a0-\u10ff\u1c90-\u1cbf]")),
     ("hy", re.compile("[\u0530-\u058f]")),
     ("el", re.compile("[\u0370-\u03ff]")),
     ("ru", re.compile("[\u0400-\u04ff]")),
@@ -32,7 +34,8 @@ _LATIN = re.compile("[a-z\u00c0-\u024f\u1e00-\u1eff]", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 _SMALL_WORDS = {
-    "en": "the of and to in is that it for you with what how are this i my can be a an on do does not please from",
+    # without the words of programming languages
+    "en": "the of to that it you what how are this my can be an on do does please why which would could should there",
     "de": "der die das und ist ich nicht ein eine zu den mit von wie für auf sie es im dem des sind wird was bitte mir",
     "fr": "le la les de des et est un une que qui dans pour pas je vous ce il elle du en comment avec sur au mon quelle",
     "es": "el la los las de y es un una que en por con para no se del cómo qué mi lo su al está más como puedo",
@@ -70,11 +73,13 @@ def language_of(text: str) -> str | None:
     letters = {"": len(_LATIN.findall(text))}
     if not text.isascii():
         letters |= {language: len(script.findall(text)) for language, script in _SCRIPTS}
+        if letters["ja"] * 10 >= letters["zh"]:  # half of Japanese is written in Chinese characters
+            letters["ja"] += letters.pop("zh") if letters["ja"] else 0
+        for language in ("ko", "ja", "zh"):
+            letters[language] = letters.get(language, 0) * IDEOGRAM_LETTERS
     found = max(letters, key=letters.__getitem__)
     if letters[found] < LEAST_LETTERS:
         return None
-    if found == "zh" and letters["ja"] * 10 >= letters["zh"]:
-        return "ja"  # half of Japanese is written in Chinese characters
     if found == "":
         return _by_words(text, tuple(language for language in _LISTS if language not in _CYRILLIC))
     if found == "ru":
@@ -85,14 +90,10 @@ def language_of(text: str) -> str | None:
 
 
 def _by_words(text: str, languages: tuple[str, ...]) -> str | None:
-    words = Counter(_WORD.findall(text.lower()))
-    total = words.total()
-    counts = {
-        language: sum(count for word, count in words.items() if word in _LISTS[language])
-        for language in languages
-    }
+    words = frozenset(_WORD.findall(text.lower()))
+    counts = {language: len(words & _LISTS[language]) for language in languages}
     best, second = sorted(counts, key=counts.__getitem__, reverse=True)[:2]
-    if counts[best] < max(LEAST_WORDS, LEAST_SHARE * total) or counts[best] == counts[second]:
+    if counts[best] < max(LEAST_WORDS, LEAST_SHARE * len(words)) or counts[best] == counts[second]:
         return None
     return best
 

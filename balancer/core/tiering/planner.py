@@ -9,11 +9,10 @@ The classifier is asked only if more than one option is left and they differ in 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from xxhash import xxh3_64_intdigest
-
 from balancer.core.errors import Refused, forbidden
 from balancer.core.tiering.budget import Budget
 from balancer.core.tiering.catalog import Catalog
+from balancer.core.tiering.draw import draw as drawn
 from balancer.core.tiering.rules import ANSWER_TOKENS, ASKED, Case, Rules, Tiers, named, narrow, spent
 from balancer.core.tiering.signals import Seen
 from balancer.core.tiering.types import (
@@ -29,9 +28,6 @@ from balancer.core.tiering.types import (
     Trouble,
     VirtualModel,
 )
-
-_SALT = b"balancer arm 1\xff"
-"""Fixed, so that a conversation has the same arm in every balancer and after every restart."""
 
 _ANY_TROUBLE = frozenset(Trouble)
 _NO_SCORE = Score(0.0, known=False, why="no classifier")
@@ -183,7 +179,7 @@ class Planner:
         canary = virtual.canary
         if canary is None or ask.only is not None or ask.order or ask.sort is not None:
             return None
-        if _share(b"canary\xff" + virtual.name.encode(), of.conversation, of.draw) >= canary.share:
+        if _place(f"canary of {virtual.name}", of.conversation, of.draw) >= canary.share:
             return None
         tier = self.catalog.tier(canary.to)
         if canary.instead_of is None:
@@ -227,7 +223,7 @@ def _arm(virtual: VirtualModel, conversation: bytes, draw: float) -> tuple[Virtu
     experiment = virtual.experiment
     if experiment is None:
         return virtual, ""
-    at = _share(experiment.name.encode(), conversation, draw)
+    at = _place(f"arm of {experiment.name}", conversation, draw)
     for arm in experiment.arms:
         at -= arm.share
         if at < 0:
@@ -235,8 +231,6 @@ def _arm(virtual: VirtualModel, conversation: bytes, draw: float) -> tuple[Virtu
     return arm.virtual, f"{experiment.name}/{arm.name}"
 
 
-def _share(what: bytes, conversation: bytes, draw: float) -> float:
-    """In [0, 1), uniform over conversations and the same for each of one's requests; of what is no conversation, the draw."""
-    if not conversation:
-        return draw
-    return xxh3_64_intdigest(_SALT + what + b"\xff" + conversation) / 2**64
+def _place(use: str, conversation: bytes, draw: float) -> float:
+    """In [0, 1), the same for each request of a conversation, in every balancer; of what is no conversation, the draw."""
+    return drawn(conversation, use) if conversation else draw
