@@ -100,10 +100,10 @@ class Means:
         if self.url is not None:
             if not self.model:
                 raise BadData("--embeddings needs --embeddings-model")
-            found = embedded(texts, self.url, self.model, self.key)
+            found = embedded([as_text(text).last for text in texts], self.url, self.model, self.key)
             return found, files.Vectors("endpoint", self.model, found.shape[1])
         if self.encoder is not None:
-            found = Encoder(self.encoder).vectors(texts)
+            found = Encoder(self.encoder).vectors([as_text(text).last for text in texts])
             return found, files.Vectors("encoder", self.encoder.name, found.shape[1])
         return None, None
 
@@ -188,13 +188,15 @@ def run_evaluate(
 
 
 def run_share(data: Data, means: Means, path: Path, share: float, *, as_json: bool = False) -> Said:
-    """Any prompts will do, labelled or not."""
+    """Any prompts will do; those of its training say nothing, since it knows them too well."""
     if not 0 < share < 1:
         raise BadData(f"--strong-share: expected a number between 0 and 1, given {share:g}")
     stored = files.load(path)
     texts = [row.prompt for row in data.rows()[0]]
-    if not texts:
-        raise BadData("a share needs prompts: name a file of them")
+    trained = _trained(stored)
+    texts = [text for text in texts if print_of(text) not in trained]
+    if not texts:  # a score is the share of the rows held out in training that gain less
+        return _by_training(stored, path.stem, share, as_json=as_json)
     scores, known = _scores(stored, texts, means)
     if not known.any():
         raise BadData(f"{path} can score none of these prompts")
@@ -205,7 +207,7 @@ def run_share(data: Data, means: Means, path: Path, share: float, *, as_json: bo
         return Said(json.dumps({**told, "rows": len(texts), "scored": int(known.sum())}))
     lines = [report.share_sentence(share, path.stem, threshold)]
     lines.append(
-        f"{len(texts)} prompts, of which {int(known.sum())} can be scored; {reached:.1%} of these reach it"
+        f"{len(texts)} prompts that it was not trained on; {int(known.sum())} can be scored, {reached:.1%} reach it"
     )
     return Said("\n".join(lines))
 
@@ -237,9 +239,22 @@ def run_floor(data: Data, means: Means, path: Path, floor: float, *, as_json: bo
     return Said(report.floor_sentence(floor, promise, path.stem))
 
 
+def _by_training(stored: files.Stored, name: str, share: float, *, as_json: bool) -> Said:
+    threshold, rows = 1 - share, stored.metadata.rows
+    if as_json:
+        told = {"router": name, "share": share, "threshold": threshold, "share_of_these": share}
+        return Said(json.dumps({**told, "rows": rows, "scored": rows}))
+    by = f"by the {rows} rows of its training, each scored by what had not seen it"
+    return Said(f"{report.share_sentence(share, name, threshold)}\n{by}")
+
+
+def _trained(stored: files.Stored) -> set[int]:
+    return set(stored.arrays["trained"].tolist()) if "trained" in stored.arrays else set()
+
+
 def _unseen(rows: Table, stored: files.Stored, name: str) -> tuple[Table, int]:
     """The rows that a router was not trained on, and how many others there were."""
-    trained = set(stored.arrays["trained"].tolist()) if "trained" in stored.arrays else set()
+    trained = _trained(stored)
     index = np.array(
         [i for i, text in enumerate(rows.prompts) if print_of(text) not in trained], dtype=np.intp
     )

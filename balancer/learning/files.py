@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from balancer.core.tiering.learned import Learned, WrongArrays
 from balancer.core.tiering.score.features import VERSION as FEATURES
 from balancer.core.tiering.types import Classifier
-from balancer.learning.calibrate import Step
+from balancer.learning.calibrate import Promise, Step, promise
 
 FORMAT: Final = 1
 MOST_BYTES: Final = 1 << 30
@@ -88,6 +88,10 @@ class Stored(msgspec.Struct, frozen=True):
             return Learned.read(meta.head, meta.models, self.arrays, prior, meta.least_seen)
         except WrongArrays as error:
             raise WrongFile(str(error)) from None
+
+    def promise(self, floor: float) -> Promise:
+        """The least share of strong calls that keeps this part of the strong model's quality, by the rows of its training."""
+        return promise(self.metadata.calibration, floor, self.metadata.rows)
 
 
 def save(path: Path, metadata: Metadata, arrays: Arrays) -> None:

@@ -120,10 +120,14 @@ class Learned(Classifier):
         value = float(np.interp(qualities[-1] - qualities[0], self._gains, self._ranks))
         spread = float(np.interp(covered, self._spreads[0], self._spreads[1]))
         known = covered >= self._least_seen
+        why = "" if known else UNSEEN
+        if len(self.models) == 2:
+            return Score(value, spread, known=known, why=why)
+        low, high = np.interp((value - spread, value + spread), self._ranks, self._gains)
         named = tuple(
             (model, min(1.0, max(0.0, float(q)))) for model, q in zip(self.models, qualities, strict=True)
         )
-        return Score(value, spread, known=known, why="" if known else UNSEEN, qualities=named)
+        return Score(value, float(high - low) / 2, known=known, why=why, qualities=named)
 
 
 def unit(vector: NDArray[Any]) -> Floats:
