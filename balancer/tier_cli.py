@@ -6,20 +6,20 @@ from typing import Annotated
 
 import typer
 
+from balancer import tier_training
+
 WRONG_USE = 2
 
 app = typer.Typer(
     name="tier",
-    help="Tiers: what the choice between models came to.",
+    help="Tiers: what choosing between models came to, and routers of your own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@app.callback()
-def _tier() -> None:
-    pass
+tier_training.add_to(app)
 
 
 @app.command("report")
