@@ -14,10 +14,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
 from balancer import __version__
-from balancer.accounting import admission_metrics, fleet_metrics, gpu_metrics
+from balancer.accounting import admission_metrics, fleet_metrics, gpu_metrics, outcome_metrics
 from balancer.accounting.configuration import ConfigurationSeries
 from balancer.accounting.exposition import Samples, accepted, gauge, info
 from balancer.accounting.fleet_metrics import Loop
+from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
 from balancer.accounting.request_metrics import RequestSeries
 from balancer.accounting.tier_metrics import TierSeries
@@ -47,6 +48,7 @@ class Metrics:
         self._observer_failures: Counter[tuple[str, str]] = Counter()
         self.configuration = ConfigurationSeries()
         self.tiers = TierSeries()
+        self.outcomes: OutcomeLog | None = None
         self.others: list[Callable[[], Iterator[Samples]]] = []
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -106,6 +108,7 @@ class Metrics:
         yield from fleet_metrics.loops(self._loops, now)
         yield from gpu_metrics.families(self._fleet.gpus, self._fleet, now)
         yield from self.tiers.collect()
+        yield from outcome_metrics.collect(self.outcomes)
         for collect in self.others:
             yield from collect()
 
