@@ -76,7 +76,8 @@ class Balancer:
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
         self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
-        self._tiers = TierState(self.decider, self.metrics.tiers, self.outcomes and self.outcomes.moods.of)
+        moods = None if self.outcomes is None else self.outcomes.moods
+        self._tiers = TierState(self.decider, self.metrics.tiers, None if moods is None else moods.of)
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
