@@ -66,12 +66,14 @@ def _serve(context: typer.Context) -> None:
 
 @app.command("check-config", context_settings=_UNPARSED)
 def _check_config(context: typer.Context) -> None:
-    """Print every setting that would hold and where it comes from, or all mistakes at once."""
+    """Print every setting that would hold and where it comes from, or all mistakes at once; and warn of what is hardly meant."""
 
     def check(loaded: "Loaded") -> int:
-        from balancer.config.report import effective  # noqa: PLC0415
+        from balancer.config.report import effective, warnings_of  # noqa: PLC0415
 
         typer.echo(effective(loaded))
+        for warning in warnings_of(loaded.settings):
+            typer.echo(f"warning: {warning}", err=True)
         return 0
 
     _with_settings(context, check)

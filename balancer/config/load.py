@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from balancer.config import sources
-from balancer.config.describe import Location, describe_at, key_at
+from balancer.config.describe import Location, describe_at, key_at, keys_at
 from balancer.config.keys import keys_in
-from balancer.config.mistakes import ConfigError, Mistake, nearest, shown
+from balancer.config.kinds import is_key
+from balancer.config.mistakes import ConfigError, Contradiction, Mistake, nearest, shown
 from balancer.config.names import SECRETS
 from balancer.config.resolve import Findings, by_setting
-from balancer.config.schema import Contradiction, Replica, Settings
+from balancer.config.schema import Settings
 from balancer.config.sources import Given
 
 DEFAULT = "default"
@@ -62,6 +63,8 @@ def load(
     given = ChainMap(*(by_setting(layer, findings) for layer in layers))
     settings = _validated(given, findings)
     findings.mistakes += _file_mistakes(given)
+    if settings is not None:
+        findings.mistakes += _key_mistakes(settings, environ, given)
     if settings is None or findings.mistakes:
         raise ConfigError(findings.mistakes)
     origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}
@@ -133,7 +136,7 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
     key = key_at(location)
     match error["type"]:
         case "extra_forbidden":
-            near = nearest(str(location[-1]), tuple(Replica.model_fields))
+            near = nearest(str(location[-1]), keys_at(Settings, location[:-1]))
             return Mistake(key, f"a known key{near}", origin)
         case "missing":
             example = (
@@ -145,6 +148,17 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
         case _:
             expected = describe_at(Settings, location)
     return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
+
+
+def _key_mistakes(
+    settings: Settings, environ: Mapping[str, str], given: Mapping[str, Given]
+) -> Iterator[Mistake]:
+    """A provider's key is in the environment when anything listens, and never said."""
+    for name, tier in settings.tiers.items():
+        if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
+            location = ("tiers", name, "api_key_env")
+            expected = "the name of an environment variable that holds a key of printable ASCII"
+            yield Mistake(key_at(location), expected, _origin(location, given), shown(tier.api_key_env))
 
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:

@@ -184,6 +184,32 @@ def bad_request(message: str) -> Refused:
     return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError")
 
 
+def bad_field(param: str, expected: str) -> Refused:
+    return Refused(
+        400, f"{param}: expected {expected}.", blame=Blame.CLIENT, type="BadRequestError", param=param
+    )
+
+
+def cannot_serve(message: str, param: str | None = None, code: str | None = None) -> Refused:
+    """No tier that may serve the request can."""
+    return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError", param=param, code=code)
+
+
+def forbidden(message: str, param: str | None = None) -> Refused:
+    return Refused(403, message, blame=Blame.CLIENT, type="PermissionDeniedError", param=param)
+
+
+def budget_spent(message: str, retry_after_s: int) -> Refused:
+    return Refused(
+        429,
+        message,
+        blame=Blame.CLIENT,
+        type="RateLimitError",
+        code="insufficient_quota",  # OpenAI's word for it
+        retry_after_s=retry_after_s,
+    )
+
+
 def head_too_large(limit_bytes: int) -> Refused:
     return Refused(
         431,

@@ -68,10 +68,25 @@ EXAMPLES = {
     "admin_port": ("9002", 9002),
     "admin_host": ("::1", "::1"),
     "admin_api_key": ("k3", "k3"),
+    "tiers": ('{"small": {"model": "m"}}', {"small": {"model": "m"}}),
+    "virtual_models": ('{"none": {"tiers": ["t"]}}', {"none": {"tiers": ["t"]}}),
+    "model_aliases": ('{"gpt-4o": "m"}', {"gpt-4o": "m"}),
+    "signals": ('{"code": {"structure": "code"}}', {"code": {"structure": ["code"]}}),
+    "decisions": (
+        '{"name": "d", "when": "code", "then": {"deny": "no"}}',
+        [{"name": "d", "when": "code", "then": {"deny": "no"}}],
+    ),
+    "tenants": ('{"a": {"usd_per_day": 5}}', {"a": {"usd_per_day": 5}}),
+    "tier_header": ("X-Tier", "x-tier"),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
 }
+NEEDS = {
+    "virtual_models": {"tiers": '{"t": {"model": "m"}}'},
+    "decisions": {"signals": '{"code": {"structure": "code"}}'},
+}
+"""What has to be there beside a setting."""
 READ_FROM_DISK = {"ssl_certfile", "ssl_keyfile", "api_key_file"}
 
 
@@ -82,7 +97,7 @@ def test_examples_cover_every_setting():
 @pytest.mark.parametrize("setting", EXAMPLES)
 def test_every_setting_is_a_flag_a_variable_and_a_key(setting, tmp_path):
     text, value = EXAMPLES[setting]
-    base = {} if setting == "replicas" else REPLICAS
+    base = ({} if setting == "replicas" else REPLICAS) | NEEDS.get(setting, {})
     many = NAMES[setting].takes is Takes.MANY
     ways = [
         load({**base, setting: [text] if many else text}, {}),
