@@ -13,12 +13,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from balancer.core.tiering.score.features import SHAPE, VERSION, Floats, featurize
-from balancer.core.tiering.score.prior import INTERACTS, columns
-from balancer.core.tiering.score.ridge import Doubles, Rows, gradients, stack
+from balancer.core.tiering.score.features import BUCKETS, SHAPE, VERSION, Floats, featurize
+from balancer.core.tiering.score.prior import COUNTS, INTERACTS, columns
+from balancer.core.tiering.score.ridge import Doubles, Rows, stack
+from balancer.learning.words import Design, least_squares
 from benchmarks.tiers.data import Data, asked
 
-WORDS_STRENGTH: Final = 8.0
+WORDS_STRENGTH: Final = 32.0
 SHAPE_STRENGTH: Final = 10.0
 """Per row."""
 MOST_OF_A_SOURCE: Final = 800
@@ -37,9 +38,13 @@ class Setting(NamedTuple):
     longer: float
 
     def coefficients(self, fitted: "Fitted") -> Doubles:
-        length = np.zeros(len(SHAPE) + len(INTERACTS))
+        length = np.zeros(COUNTS + len(INTERACTS))
         length[_CHARACTERS] = 1.0
         return self.mixed * fitted.mixed + self.gained * fitted.gained + self.longer * length
+
+    def raw(self, fitted: "Fitted", rows: Rows) -> Doubles:
+        by_words, shape = fitted.parts(rows)
+        return by_words + shape @ self.coefficients(fitted)
 
 
 class Fitted(NamedTuple):
@@ -74,7 +79,7 @@ def fit(data: Data, rows: Rows, train: Index) -> Fitted:
         weights[here] = here.sum() ** -0.5
     weights /= weights.mean()
     here = rows.take(train)
-    words, _ = gradients(here, np.zeros((len(train), 0), np.float32), mix, weights, WORDS_STRENGTH, 1.0)
+    words = least_squares(Design(here, np.zeros((len(train), 0))), mix, weights, WORDS_STRENGTH)[:BUCKETS]
     some = here.shape[np.concatenate(evenly(sources))]
     mean, scale = some.mean(0), some.std(0) + np.float32(1e-6)
     z = columns(here.shape, mean, scale).astype(np.float64)
@@ -95,21 +100,20 @@ def evenly(sources: NDArray[np.str_]) -> list[Index]:
 def ship(
     data: Data, rows: Rows, setting: Setting, fitted: Fitted, members: dict[str, Fitted]
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays of the weights file. `members` were each trained without one family, and give the reference mix of its
-    prompts, as prompts that were never seen, each family alike; and how far models lie apart.
+    """The arrays of the weights file. `members` were each trained without one family, and give the reference mix: of its
+    prompts, as prompts that were never seen, each family alike.
     """
-    mix, apart = [], []
+    mix = []
     for family, member in members.items():
         here = rows.take(np.flatnonzero(data.families == family))
-        by_words, shape = member.parts(here)
-        raw = by_words + shape @ setting.coefficients(member)
+        raw = setting.raw(member, here)
         mix.append(np.quantile(raw, np.linspace(0.0, 1.0, 1001)))
-        answers = [
-            one.words @ np.zeros(len(one.words)) + columns(here.shape, fitted.mean, fitted.scale) @ setting.coefficients(one)
-            for one in members.values()
-        ]
-        apart.append(np.std(answers, axis=0).mean())
+    some = rows.take(np.concatenate(evenly(data.sources)))
+    shape = columns(some.shape, fitted.mean, fitted.scale)
+    wholly = np.std([setting.raw(member, some) for member in members.values()], axis=0)
+    by_shape = np.std([shape @ setting.coefficients(member) for member in members.values()], axis=0)
     return {
+        "apart": np.array(wholly.mean() / by_shape.mean(), np.float32),
         "version": np.array(VERSION),
         "words": fitted.words.astype(np.float16),
         "mean": fitted.mean.astype(np.float32),

@@ -3,8 +3,9 @@
     raw = words . hashed words + shape . z(x),    x = the shape, and its length times what INTERACTS
     value = the share of the reference mix whose raw score is lower
 
-`spread` is how far the answers of models lie apart that were each trained without one family of benchmarks. What it was trained
-on, and how well it does where it was not, is in MODEL_CARD.md.
+`spread` is how far models lie apart that were each trained without one family of benchmarks: by their shapes, times how much
+further apart they are by their words too (`apart`, a mean). What it was trained on, and how well it does where it was not, is in
+MODEL_CARD.md.
 """
 
 from collections.abc import Mapping
@@ -13,25 +14,25 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from balancer.core.tiering.score.features import BUCKETS, SHAPE, VERSION, Features, Floats, featurize
-from balancer.core.tiering.score.question import goes_on, question, unreadable
-from balancer.core.tiering.text import END_CHARACTERS
+from balancer.core.tiering.score.features import BUCKETS, SHAPE, VERSION, Floats
+from balancer.core.tiering.score.view import view
 from balancer.core.tiering.types import Classifier, Score, Text
 
 INTERACTS: Final = ("\\{}_", "$%", "digits", "=<>+*/^", "code", "maths", "who", "third-person", "upper")
 """Beside these a prompt's length means something else: mathematics and code, stories, names."""
 CLIP: Final = 4.0
-FEW_WORDS: Final = 8
-"""Turns of fewer words are read together with those before."""
 
+COUNTS: Final = next(i for i, name in enumerate(SHAPE) if name.endswith(", density"))
+"""So many columns of a shape are read as they are. The densities behind them did not carry over to other benchmarks, alone."""
 _INTERACTS: Final = np.array([SHAPE.index(f"{name}, density") for name in INTERACTS])
 _CHARACTERS: Final = SHAPE.index("characters")
 
 
 def columns(shape: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Standardised shapes (..., len(SHAPE)), and the length's products with INTERACTS behind them."""
+    """Standardised shapes (..., len(SHAPE)) to COUNTS of them, and the length's products with INTERACTS behind these."""
     z = np.clip((shape - mean) / scale, -CLIP, CLIP)
-    out: Floats = np.concatenate((z, z[..., [_CHARACTERS]] * z[..., _INTERACTS]), axis=-1, dtype=np.float32)
+    products = z[..., [_CHARACTERS]] * z[..., _INTERACTS]
+    out: Floats = np.concatenate((z[..., :COUNTS], products), axis=-1, dtype=np.float32)
     return out
 
 
@@ -48,32 +49,18 @@ class Prior(Classifier):
         self._scale: Floats = arrays["scale"].astype(np.float32)
         self._shape: Floats = arrays["shape"].astype(np.float32)
         self._members: Floats = arrays["members"].astype(np.float32)
-        self._quantiles: Floats = arrays["quantiles"].astype(np.float32)
+        self._apart = float(arrays["apart"])
+        self._quantiles = arrays["quantiles"].astype(np.float64)
+        self._shares = np.linspace(0.0, 1.0, len(self._quantiles))
         if self._words.shape != (BUCKETS,) or len(self._mean) != len(SHAPE):
             raise ValueError(f"weights: expected {BUCKETS} words and {len(SHAPE)} columns of shape")
 
     def score(self, text: Text) -> Score:
-        asked = question(text.last)
-        if not asked:
-            return Score(0.5, known=False, why="empty")
-        if goes_on(asked, text.turns):
-            return Score(0.5, known=False, why="follow-up")
-        if unreadable(asked):
-            return Score(0.5, known=False, why="unreadable")
-        whole = text.last_bytes if len(asked) >= 2 * END_CHARACTERS else len(asked)
-        if text.before and len(asked.split(None, FEW_WORDS)) < FEW_WORDS:
-            asked = f"{text.before}\n{asked}"
-            whole = len(asked)
-        value, spread = self.at(featurize(asked, whole))
-        return Score(value, spread, why="prior")
-
-    def at(self, features: Features) -> tuple[float, float]:
-        """Value and spread."""
+        features, why = view(text)
+        if why:
+            return Score(0.5, known=False, why=why)
         shape = columns(features.shape, self._mean, self._scale)
-        raw = float(self._words[features.ids] @ features.values + self._shape @ shape)
-        apart = float((self._members @ shape).std())
-        low, value, high = self._percentile(raw - apart), self._percentile(raw), self._percentile(raw + apart)
-        return value, (high - low) / 2.0
-
-    def _percentile(self, raw: float) -> float:
-        return float(np.interp(raw, self._quantiles, np.linspace(0.0, 1.0, len(self._quantiles))))
+        raw = float(self._words[features.ids] @ features.values) + float(self._shape @ shape)
+        apart = self._apart * float((self._members @ shape).std())
+        low, value, high = np.interp((raw - apart, raw, raw + apart), self._quantiles, self._shares)
+        return Score(float(value), float(high - low) / 2.0, why="prior")
