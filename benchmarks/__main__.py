@@ -15,6 +15,7 @@ from benchmarks.peers.command import peers
 from benchmarks.run.command import run
 from benchmarks.scrape.command import scrape
 from benchmarks.simulator.command import simulate
+from benchmarks.tiers.command import tiers
 
 app = typer.Typer(
     help="Benchmarks of the balancer, each figure beside its goal.",
@@ -35,6 +36,7 @@ app.command()(soak)
 app.command()(peers)
 app.command()(report)
 app.command()(crosscheck)
+app.command()(tiers)
 
 
 @app.callback()

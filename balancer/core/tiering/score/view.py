@@ -1,4 +1,4 @@
-"""What of a request a learned classifier reads: the question, or why there is none. The same in training as when it serves."""
+"""What of a request a score reads: the question, or why there is none. The same in training as when it serves."""
 
 from typing import Final, NamedTuple
 
@@ -27,7 +27,9 @@ def view(text: Text) -> View:
         why = "follow-up"
     elif unreadable(asked):
         why = "unreadable"
-    whole = text.last_bytes if len(asked) >= 2 * END_CHARACTERS else len(asked)
+    whole = len(asked)
+    if whole >= 2 * END_CHARACTERS:  # nothing was taken out: it is as long as the turn
+        whole = whole * text.last_bytes // len(asked.encode("utf-8", "surrogatepass"))
     if text.before and len(asked.split(None, FEW_WORDS)) < FEW_WORDS:
         asked = f"{text.before}\n{asked}"
         whole = len(asked)
