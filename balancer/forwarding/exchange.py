@@ -362,7 +362,7 @@ class Exchange:
             return True
         scanner = self.scanner
         if scanner is None or complete:
-            return complete and not self.retryable and not self._is_kept
+            return complete and not self.retryable and not (self.manners.kept and self._is_kept)
         return scanner.data_seen and not ((scanner.failed or scanner.aborted) and self.retryable)
 
     def _write(self, data: bytes) -> None:

@@ -65,13 +65,15 @@ def request_head(
 
     `authorization` replaces the caller's; `drop` names further fields (lower case) that stay here, `only` all that do not.
     """
+    if only is not None:
+        headers = [(name, value) for name, value in headers if name.lower() in only]
     stays = drop | _connection_options(headers)
     if authorization is not None:
         stays |= {b"authorization"}
     lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, target, host)]
     for name, value in headers:
         low = name.lower()
-        if low not in _NOT_SENT_ON and low not in stays and (only is None or low in only):
+        if low not in _NOT_SENT_ON and low not in stays:
             lines.append(b"%s: %s\r\n" % (name, value))
     if authorization is not None:
         lines.append(b"Authorization: %s\r\n" % authorization)
