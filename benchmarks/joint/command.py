@@ -1,7 +1,9 @@
 """The command `joint`: options in, a run or a kept result, tables out. No simulating lives here."""
 
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,9 +39,12 @@ def joint(
     """Tier and replica in one choice, against the tier first, at equal quality: two pools in virtual time."""
     screen = console()
     if calibrate:
-        for workload in WORKLOADS:
-            for arm in RIVALS:
-                screen.print(f"{workload} {arm}: {capacity(workload, arm):.2f} conversations a second")
+        names = list(product(WORKLOADS, RIVALS))
+        with ProcessPoolExecutor(jobs) as pool:
+            for (workload, arm), found in zip(
+                names, pool.map(capacity, *zip(*names, strict=True)), strict=True
+            ):
+                screen.print(f"{workload} {arm}: {found:.1f} conversations a second")
         return
     try:
         result = _run(quick, jobs, screen) if render is None else read_json(render, NAME)

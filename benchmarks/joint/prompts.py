@@ -53,7 +53,7 @@ class Workload:
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("chat", "conversations of about 5 turns", {"turns": 12.0, "conversations": 16.0}),
+        Workload("chat", "conversations of about 5 turns", {"turns": 16.0, "conversations": 22.2}),
         Workload(
             "documents",
             "one in four begins with a document of about 4,000 tokens",

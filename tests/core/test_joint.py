@@ -295,6 +295,19 @@ def test_no_tier_is_asked_twice_whatever_goes_wrong(troubles, seed):
     assert len(left) == len(set(left))
 
 
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=8), trouble=st.sampled_from(Trouble))
+@settings(max_examples=30, deadline=None)
+def test_nobody_goes_below_the_tiers_that_rules_left(scores, trouble):
+    """Whatever it costs, whatever goes wrong, in whatever conversation."""
+    made = decider(*(replica(tier.name, models=[tier.model]) for tier in (SMALL, LARGE, HUGE)))
+    of = virtual(SMALL, LARGE, HUGE)
+    for turn, score in enumerate(scores, 1):
+        asked = plan(score, of=of, options=(LARGE, HUGE), spread=0.2, turn=turn, says=f"Question {turn}?")
+        assert chosen(made, asked).tier.name in {"large", "huge"}
+        asked.left.append((asked.choice.tier.name, trouble))
+        assert chosen(made, asked).tier.name in {"large", "huge"}
+
+
 def test_the_share_counts_where_a_request_really_went():
     def chance(*, leaves):
         made = decider()

@@ -61,7 +61,9 @@ class Tiering:
                 if step is not None and step.more is not None:
                     own.exchange(rank).add(step.more)
         kept = self.sticky.of(plan)
-        least = tier if pick.reason == "escalated" else kept.least if kept is not None else ""
+        least = kept.least if kept is not None else ""
+        if pick.reason == "escalated":
+            least = plan.options[pick.option].name
         self.sticky.hold(plan, tier, tokens, least, pick.propensity)
 
     def moved(self, plan: Plan, before: str, after: str) -> None:
