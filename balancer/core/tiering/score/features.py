@@ -16,7 +16,7 @@ from balancer.core.tiering.score.lexicon import CONCEPTS, PHRASES
 VERSION: Final = 1
 """Of the features. Weights of another version are refused."""
 BUCKETS: Final = 1 << 15
-END_BYTES: Final = 2048
+END_BYTES: Final = 1024
 """So much is read of a prompt's head, and of its tail."""
 
 Words = NDArray[np.uint64]
