@@ -17,7 +17,6 @@ from aiohttp import web
 from balancer.accounting.metrics import Metrics
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
-from balancer.config.build_tiering import Built, make_tiering
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
 from balancer.frontend.auth import ApiKeys
@@ -33,7 +32,7 @@ from balancer.logs import configure_logging
 from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
-from balancer.tier_state import TierState
+from balancer.tier_state import Prepared, TierState, prepare
 from balancer.tiered import Tiers
 from balancer.vllm_api.routes import inference_routes
 
@@ -123,9 +122,9 @@ class Balancer:
             server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, SSLError) as error:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
-        return partial(self._apply, settings, ApiKeys(keys), make_tiering(settings, os.environ))
+        return partial(self._apply, settings, ApiKeys(keys), prepare(settings, os.environ))
 
-    def _apply(self, settings: Settings, keys: ApiKeys, built: Built | None) -> Changes:
+    def _apply(self, settings: Settings, keys: ApiKeys, prepared: Prepared) -> Changes:
         """Make the settings hold, all that are not marked AT_START. Here and nowhere else, at the start as later."""
         before, self._settings = self._settings, settings
         if (before.log_level, before.log_format) != (settings.log_level, settings.log_format):
@@ -134,8 +133,8 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
-        tiers = self._tiers.apply(built, {}, settings.tier_header)
-        self._own.names = () if built is None else built.catalog.names()
+        tiers = self._tiers.apply(prepared)
+        self._own.names = prepared.names
         self._server.handler = self._make_handler(settings, keys, tiers)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
@@ -144,8 +143,7 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        providers = () if built is None else built.providers
-        return self.replicas.apply(settings, replica_authorization(settings), providers)
+        return self.replicas.apply(settings, replica_authorization(settings), prepared.providers)
 
     def _make_handler(self, settings: Settings, keys: ApiKeys, tiers: Tiers | None) -> Handler:
         realtime = Realtime(
