@@ -21,7 +21,7 @@ from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.framing import BODILESS, framing, without_line_ends
-from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s
+from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s, told_by_strangers
 from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.manners import OWN, Manners
 from balancer.forwarding.sse import SseScanner, up_to_death
@@ -378,7 +378,8 @@ class Exchange:
     def _head(self) -> bytes:
         client, streams = self._client, self.scanner is not None
         lines = framing(client, self.status, self.length, self.headers, streams=streams)
-        return response_head(self.status, self.reason, self.headers, [self.added, *lines])
+        headers = self.headers if self.manners.own else told_by_strangers(self.headers)
+        return response_head(self.status, self.reason, headers, [self.added, *lines])
 
     def _frame(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece

@@ -128,7 +128,14 @@ async def test_a_provider_gets_its_own_key_and_nothing_of_the_clients():
             "X-Session-Id": "s1",
             "Accept-Encoding": "gzip",
         }
+        theirs = [("Set-Cookie", "c=d"), ("openai-organization", "acme"), ("x-ratelimit-limit-requests", "9")]
+        answered = {"served_by": "r-hosted"}
+        tiers.hosted.on_post = answers(
+            200, answered, [*theirs, ("X-Request-Id", "7"), ("x-balancer-replica", "x")]
+        )
         reply = await tiers.ask(chat(model="best", stream_options=None), headers=sent)
+        assert (reply.get("x-request-id"), reply.json()) == ("7", answered)
+        assert not any(reply.get(name) for name, _ in theirs)
         assert (reply.status, told(reply)["tier"], told(reply)["replica"]) == (200, "hosted", "hosted")
         [post] = tiers.hosted.posts
         assert post.target == "/v1/chat/completions"
