@@ -6,7 +6,7 @@ from balancer.core.tiering.choice import Pick
 from balancer.core.tiering.exchange import Exchange
 from balancer.core.tiering.share import Calibrated, Cut, Fixed, cut_of
 from balancer.core.tiering.sticky import Sticky
-from balancer.core.tiering.types import Plan, Tier, VirtualModel
+from balancer.core.tiering.types import Plan, QualityFloor, Tier, VirtualModel
 
 Calibration = Callable[[VirtualModel], Calibrated | None]
 """What its classifier was found to need for the virtual model's quality floor; None: nothing was found."""
@@ -28,16 +28,25 @@ class Steps:
 
 
 class Tiering:
-    """`tiers` by name, and `calibration`, may be replaced at any time: what was learned stays where the target does."""
+    """`tiers` by name may be replaced at any time: what was learned stays where the target does."""
 
     def __init__(self, tiers: Mapping[str, Tier], calibration: Calibration = lambda _: None) -> None:
         self.tiers = tiers
-        self.calibration = calibration
+        self._calibration = calibration
         self.sticky = Sticky()
         self._steps: dict[str, Steps] = {}
 
     def __repr__(self) -> str:
         return f"<Tiering: {', '.join(self.tiers)}; {len(self._steps)} virtual models, {self.sticky!r}>"
+
+    def calibrated(self, calibration: Calibration) -> None:
+        """The classifiers are others, or calibrated anew: quality floors begin again, and all else stays."""
+        self._calibration = calibration
+        self._steps = {
+            name: steps
+            for name, steps in self._steps.items()
+            if not isinstance(steps.virtual.target, QualityFloor)
+        }
 
     def steps(self, plan: Plan) -> Steps:
         virtual = plan.virtual
@@ -90,7 +99,7 @@ class Tiering:
         if known is not None and known.virtual.target == virtual.target and len(known.cuts) == steps:
             known.virtual = virtual
             return known
-        calibrated = self.calibration(virtual)
+        calibrated = self._calibration(virtual)
         cuts = [cut_of(virtual.target, step, calibrated) for step in range(1, steps + 1)]
         self._steps[virtual.name] = made = Steps(virtual, cuts, [Exchange() for _ in cuts])
         return made
