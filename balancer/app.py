@@ -19,22 +19,21 @@ from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys,
 from balancer.config.build import admission_limits, health_policy, make_decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
+from balancer.frontend.assembly import make_handler
 from balancer.frontend.auth import ApiKeys
-from balancer.frontend.claims import Claims
-from balancer.frontend.handler import Handler
 from balancer.frontend.listeners import Listeners
 from balancer.frontend.own import OwnPages
-from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
+from balancer.observers.gpu.reader import NvmlReader
+from balancer.observers.gpu.watch import GpuWatch
 from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
+from balancer.service_manager import ServiceManager
 from balancer.tier_state import Prepared, TierState, prepare
-from balancer.tiered import Tiers
-from balancer.vllm_api.routes import inference_routes
 
 log = logging.getLogger("balancer")
 
@@ -69,14 +68,15 @@ async def _serve(loaded: Loaded) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        balancer.serves()
         await balancer.until_stopped()
     return 0
 
 
 @contextlib.asynccontextmanager
-async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
-    """A balancer with its side loops running, not listening yet."""
-    balancer = Balancer(loaded)
+async def started(loaded: Loaded, reader: NvmlReader | None = None) -> AsyncIterator["Balancer"]:
+    """A balancer with its side loops running, not listening yet. `reader` reads this host's GPUs."""
+    balancer = Balancer(loaded, reader or NvmlReader())
     try:
         yield balancer
     finally:
@@ -84,7 +84,7 @@ async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
 
 
 class Balancer:
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, reader: NvmlReader) -> None:
         settings = self._settings = loaded.settings
         self._loop = asyncio.get_running_loop()
         self._draining = False
@@ -95,13 +95,15 @@ class Balancer:
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
+        self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
         self._tiers = TierState(self.decider, self.metrics.tiers)
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
-        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration)
+        self._manager = ServiceManager(os.environ)
+        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
         self._admin = Admin(self.decider, self.replicas, self.reloader)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
@@ -111,6 +113,8 @@ class Balancer:
         supervisor.start("configuration", self.reloader.watch)
         supervisor.start("silent_replicas", self._lifecycle.watchman.look)
         supervisor.start("prices", self._tiers.look)
+        if self._manager.watchdog_s is not None:
+            supervisor.start("watchdog", self._manager.alive)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
         """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
@@ -135,7 +139,16 @@ class Balancer:
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
-        self._server.handler = self._make_handler(settings, keys, tiers)
+        self._server.handler = make_handler(
+            settings,
+            keys,
+            tiers,
+            lifecycle=self._lifecycle,
+            decider=self.decider,
+            pins=self._pins,
+            own=self._own,
+            is_draining=self._is_draining,
+        )
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
@@ -143,31 +156,9 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        return self.replicas.apply(settings, replica_authorization(settings), prepared.providers)
-
-    def _make_handler(self, settings: Settings, keys: ApiKeys, tiers: Tiers | None) -> Handler:
-        realtime = Realtime(
-            self.decider,
-            replica_authorization=replica_authorization(settings),
-            connect_timeout_s=settings.connect_timeout_s,
-        )
-        return Handler(
-            self._lifecycle,
-            self.decider,
-            self._pins,
-            self._own,
-            realtime,
-            inference_routes(scale_out=settings.scale_out_routes),
-            keys,
-            Claims(settings.timeout_headers, settings.tenant_header),
-            session_headers=settings.session_headers,
-            request_id_headers=settings.request_id_headers if settings.access_log else None,
-            max_body_bytes=settings.max_body_bytes,
-            is_draining=self._is_draining,
-            tiers=tiers,
-            names_decisions=settings.decision_headers or tiers is not None,
-            heal=settings.heal_json,
-        )
+        changes = self.replicas.apply(settings, replica_authorization(settings), prepared.providers)
+        self.gpus.configure(settings)
+        return changes
 
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""
@@ -183,6 +174,9 @@ class Balancer:
                 log.info("%s on %s:%d", what, own_host, own_port)
         at = f"{'https' if self._tls else 'http'}://{host}:{port}"
         log.info("listening on %s, policy %s, %d replicas", at, settings.policy, len(self.decider.fleet))
+
+    def serves(self) -> None:
+        self._manager.ready(f"{len(self.decider.fleet)} replicas, policy {self._settings.policy}")
 
     async def until_stopped(self) -> None:
         """Until SIGTERM or SIGINT; then drain. A second signal ends the draining."""
@@ -205,7 +199,9 @@ class Balancer:
         """Not ready any more; take new requests for a while; then close the port, let the running ones end, and end the rest."""
         self._draining = True
         settings, decider = self._settings, self.decider
-        log.info("draining: %d requests in flight, %d held", decider.fleet.in_flight, len(decider.line))
+        left = f"{decider.fleet.in_flight} requests in flight, {len(decider.line)} held"
+        log.info("draining: %s", left)
+        self._manager.stopping(f"draining: {left}")
         await asyncio.sleep(settings.drain_delay_s)
         # who watches and operates may do so to the end, unless a successor on the same port is there for that
         await self.listeners.close(*(() if settings.reuse_port else (self._server,)))
@@ -225,6 +221,7 @@ class Balancer:
         for server in (self._server, self._scrapes, self._admins):
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
+        await self.gpus.close()
         await self.replicas.close()
         log.info("stopped")
 

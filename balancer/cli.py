@@ -117,6 +117,23 @@ def _replica(context: typer.Context) -> None:
     _run(context, replica, parameters, normalised(context.args, flags))
 
 
+@app.command("agent")
+def _agent(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 9401,
+    interval_s: Annotated[float, typer.Option(help="Seconds between two readings.")] = 1.0,
+) -> None:
+    """Tell balancers on other hosts of the GPUs of this one."""
+    from balancer.agent import AgentOptions, run_agent  # noqa: PLC0415
+
+    try:
+        options = AgentOptions(host, port, interval_s)
+    except ValueError as error:
+        typer.echo(f"balancer agent: {error}", err=True)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+    raise typer.Exit(run_agent(options))
+
+
 @app.command("version")
 def _version() -> None:
     """Print the version."""

@@ -73,7 +73,7 @@ class TierState:
         if self._decider.tiering is None:
             self._decider.tiering = Tiering(tiers)
         self._decider.tiering.tiers = tiers
-        self._decider.tiering.calibration = classifiers.calibrated
+        self._decider.tiering.calibrated(classifiers.calibrated)
         self._budget.policies = built.tenants
         planner = Planner(
             built.catalog,

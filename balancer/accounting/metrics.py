@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from balancer import __version__
-from balancer.accounting import admission_metrics
+from balancer.accounting import admission_metrics, gpu_metrics
 from balancer.accounting.configuration import ConfigurationSeries
 from balancer.accounting.record import Record
 from balancer.accounting.tier_metrics import TierSeries
@@ -183,6 +183,7 @@ class Metrics(Collector):
         yield from self._collect_health()
         yield from self._collect_loops()
         yield from self.tiers.collect()
+        yield from gpu_metrics.collect(self._fleet.gpus, self._fleet, monotonic())
 
     def _collect_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

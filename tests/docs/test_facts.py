@@ -38,6 +38,9 @@ OTHERS_FLAGS = {
     "--stop-timeout": "of docker",
     "--signal": "of docker",
     "--use-server-token-count": "of AIPerf",
+    "--gpus": "of docker too",
+    "--pid": "of docker",
+    "--network": "of docker",
 }
 DEFAULTS = {
     "`--drain-timeout-s` (300 s)": ("drain_timeout_s", 300),

@@ -20,7 +20,7 @@ YAML = [
     b"static_backends: http://a,http://b\nstatic_models: m,n\nrouting_logic: roundrobin\n<<: {host: 127.0.0.1}\n",
     (
         b"replicas: http://a\ntiers: {s: {model: m}, l: {model: n, url: https://b/v1, can: {languages: [no]}}}\nvirtual_models:\n"
-        b"  auto: {tiers: [s, l], threshold: 0.5, fallback: [{to: l, on: failing}], experiment: {name: t, arms: {a: 0.5, b: 0.5}}}\n"
+        b"  auto: {tiers: [s, l], threshold: 0.5, fallback: [{to: l, on: failing}], experiment: {name: t, arms: {a: 0, b: 1}}}\n"
         b"model_aliases: {x: auto}\nsignals: {n: {time: {from: 22:00, to: 6:00}}, r: {regex: 'a+b'}, k: {keywords: [no, on]}}\n"
         b"decisions: [{name: d, when: {all: [n, {not: k}, {any: [r]}]}, then: {min_tier: l}}]\ntenants: {'*': {tiers: s}}\n"
     ),
