@@ -192,11 +192,11 @@ def featurize(text: str, characters: int | None = None) -> Features:
     ids, counts = _distinct((mixed >> _TO_BUCKET).astype(np.int64))
     values = np.sqrt(counts / max(1, len(mixed))).astype(np.float32)
     concepts = _LEXICON[mixed >> _TO_LEXICON]
-    return Features(
-        ids,
-        values,
-        _shape(raw, stops - starts, words, concepts, len(text) if characters is None else characters),
-    )
+    length = float(len(text) if characters is None else characters)
+    if not text.isascii():  # one of Han, kana or Hangul says as much as three letters
+        heads = max(1, np.count_nonzero(raw & 0xC0 != 0x80))
+        length *= 1.0 + 2.0 * np.count_nonzero((raw >= 0xE3) & (raw <= 0xED)) / heads
+    return Features(ids, values, _shape(raw, stops - starts, words, concepts, length))
 
 
 def _shape(

@@ -32,7 +32,8 @@ _STEERS: Final = re.compile(
     re.IGNORECASE,
 )
 _TAGGED: Final = re.compile(r"\s*(?:\[[^\[\]\n]{1,80}\]\s*){1,8}")
-_SENTENCE_ENDS: Final = ".!?\n"
+_END: Final = re.compile(r"[!?\n]|\.(?!\d)")
+"""Of a sentence; a decimal point is none."""
 _STEERING_CHARACTERS: Final = 400
 """Steering stands at a turn's head or at its tail; so much is looked at of each."""
 _LINES: Final = 256
@@ -149,7 +150,10 @@ def _is_data(line: str) -> bool:
 
 
 def _without_tokens(text: str) -> str:
-    if max(map(len, text.split()), default=0) < _TOKEN:
+    if not any(
+        len(word) >= _TOKEN and 2 * len(word.encode("utf-8", "ignore")) < 3 * len(word)
+        for word in text.split()
+    ):
         return text
     left = _RUN.sub("", text)
     return left if left.strip() else text
@@ -165,14 +169,10 @@ def _unsteered(text: str) -> str:
     for low, high in ((0, _STEERING_CHARACTERS), (max(0, len(text) - _STEERING_CHARACTERS), len(text))):
         found = _STEERS.search(text, low, high)
         while found is not None:
-            start = max(text.rfind(mark, 0, found.start()) for mark in _SENTENCE_ENDS) + 1
-            stops = [at for mark in _SENTENCE_ENDS if (at := text.find(mark, found.end())) >= 0]
-            # a decimal point ends no sentence
-            end = min(
-                (at for at in stops if text[at] != "." or not text[at + 1 : at + 2].isdigit()),
-                default=len(text) - 1,
-            )
-            left = text[:start] + text[end + 1 :]
+            start = max((mark.end() for mark in _END.finditer(text, 0, found.start())), default=0)
+            stop = _END.search(text, found.end())
+            end = len(text) if stop is None else stop.end()
+            left = text[:start] + text[end:]
             if not left.strip():
                 break
             text = left
@@ -199,4 +199,4 @@ def unreadable(text: str) -> bool:
         return text.isascii() and len(text.split(None, 3)) < 4 and max(map(len, text.split())) >= _TOKEN
     words = [word for word in text.split() if len(word) > 4 and word.isascii()]
     mashed = sum(_CONSONANTS.search(word) is not None for word in words)
-    return mashed > 0 and 2 * mashed >= len(words) and len(words) >= len(text.split()) - 1
+    return 0 < mashed == len(words) >= len(text.split()) - 1
