@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from balancer.config import sources
-from balancer.config.describe import Location, describe_at, key_at
+from balancer.config.describe import Location, describe_at, key_at, keys_at
 from balancer.config.keys import keys_in
-from balancer.config.mistakes import ConfigError, Mistake, nearest, shown
+from balancer.config.kinds import is_key
+from balancer.config.mistakes import ConfigError, Contradiction, Mistake, nearest, shown
 from balancer.config.names import SECRETS
 from balancer.config.resolve import Findings, by_setting
-from balancer.config.schema import Contradiction, Replica, Settings
+from balancer.config.schema import Settings
 from balancer.config.sources import Given
 
 DEFAULT = "default"
@@ -62,6 +63,8 @@ def load(
     given = ChainMap(*(by_setting(layer, findings) for layer in layers))
     settings = _validated(given, findings)
     findings.mistakes += _file_mistakes(given)
+    if settings is not None:
+        findings.mistakes += _outside_mistakes(settings, environ, given)
     if settings is None or findings.mistakes:
         raise ConfigError(findings.mistakes)
     origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}
@@ -81,7 +84,7 @@ def _validated(given: Mapping[str, Given], findings: Findings) -> Settings | Non
                 findings.mistakes.append(_mistake(each, given))
         # Only values that are right alone can contradict: right ones take the place of the wrong.
         wrong = {each["loc"][:2] for each in errors}
-        findings.lost |= {str(key) for key, *_ in wrong} - {"replicas"}
+        findings.lost |= {str(key) for key, *_ in wrong}
         try:
             Settings.model_validate(_mended(values, wrong))
         except ValidationError as error:
@@ -133,7 +136,7 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
     key = key_at(location)
     match error["type"]:
         case "extra_forbidden":
-            near = nearest(str(location[-1]), tuple(Replica.model_fields))
+            near = nearest(str(location[-1]), keys_at(Settings, location[:-1]))
             return Mistake(key, f"a known key{near}", origin)
         case "missing":
             example = (
@@ -147,9 +150,27 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
     return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
 
 
+def _outside_mistakes(
+    settings: Settings, environ: Mapping[str, str], given: Mapping[str, Given]
+) -> Iterator[Mistake]:
+    """What tiers need from elsewhere is there at the start: keys of providers, which nobody is told, and classifiers."""
+    for name, tier in settings.tiers.items():
+        if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
+            location = ("tiers", name, "api_key_env")
+            expected = "the name of an environment variable that holds a key of printable ASCII"
+            yield Mistake(key_at(location), expected, _origin(location, given), shown(tier.api_key_env))
+    for at, path in settings.classifier_files():
+        try:
+            path.read_bytes()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            expected = f"prior, length or a readable file: {why}"
+            yield Mistake(key_at(at), expected, _origin(at, given), shown(str(path)))
+
+
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
     """Files are read before anything listens, whatever else is wrong."""
-    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file"):
+    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file", "outcome_log"):
         source = given.get(key)
         if source is None or not isinstance(source.value, str) or not source.value:
             continue
@@ -157,6 +178,9 @@ def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
         try:
             if key == "api_key_file":
                 keys_in(path)
+            elif key == "outcome_log":  # made where it is not there yet
+                if not path.parent.is_dir():
+                    yield Mistake(key, "a file in a folder that is there", source.origin, shown(source.value))
             else:
                 path.read_bytes()
         except OSError as error:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from balancer.config.urls import redacted
 
@@ -22,6 +23,16 @@ class Mistake:
         given = "" if self.given is None else f", given {self.given}"
         origin = "" if self.origin is None else f" ({self.origin})"
         return f"{self.key}: expected {self.expected}{given}{origin}"
+
+
+class Contradiction(NamedTuple):
+    """Values that are right alone and wrong together; `location` is where the user should look first, `involved` are the settings
+    of which one may be wrong by itself: then nothing is said.
+    """
+
+    location: tuple[str | int, ...]
+    expected: str
+    involved: frozenset[str] = frozenset()
 
 
 class ConfigError(Exception):

@@ -4,12 +4,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_origin
 
+from pydantic import BaseModel
+
 from balancer.config.aliases import ALIASES, STATIC_MODELS, Alias
 from balancer.config.argv import Takes, flag
-from balancer.config.describe import holds_secret, unwrapped
+from balancer.config.describe import holds_secret, parts, unwrapped
 from balancer.config.schema import GROUPS, Settings
 
-__all__ = ["ENVIRONMENT_PREFIX", "FLAGS", "NAMES", "SECRETS", "Name", "flag", "group", "variable"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "FLAGS",
+    "NAMES",
+    "SECRETS",
+    "STRUCTURED",
+    "Name",
+    "flag",
+    "group",
+    "variable",
+]
 
 ENVIRONMENT_PREFIX = "BALANCER_"
 
@@ -45,3 +57,10 @@ def _names() -> Iterator[Name]:
 NAMES: dict[str, Name] = {each.name: each for each in _names()}
 FLAGS: dict[str, Takes] = {"config": Takes.ONE} | {each.name: each.takes for each in NAMES.values()}
 SECRETS = frozenset(key for key, field in Settings.model_fields.items() if holds_secret(field.annotation))
+STRUCTURED = frozenset(
+    key
+    for key, field in Settings.model_fields.items()
+    if any(isinstance(part, type) and issubclass(part, BaseModel) for part in parts(field.annotation))
+    or get_origin(unwrapped(field.annotation)) is dict
+)
+"""Settings that are mappings, or lists of them."""

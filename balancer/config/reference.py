@@ -2,13 +2,59 @@
 
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from balancer.config.aliases import ALIASES, PRODUCTION_STACK, STATIC_BACKENDS, STATIC_MODELS, VALUE_ALIASES
-from balancer.config.describe import describe, noun, unwrapped
+from balancer.config.describe import describe, key_of, noun, unwrapped
+from balancer.config.group import AT_START
 from balancer.config.names import flag, variable
-from balancer.config.schema import AT_START, GROUPS, Replica, Settings
+from balancer.config.schema import GROUPS, Replica, Replicas, Settings
+from balancer.config.tiering import (
+    ArmEntry,
+    Can,
+    CanaryEntry,
+    ExperimentEntry,
+    FallbackEntry,
+    Prices,
+    TierEntry,
+    Tiering,
+    VirtualEntry,
+)
+from balancer.config.tiering_rules import (
+    ComplexityEntry,
+    ConditionEntry,
+    DecisionEntry,
+    LengthEntry,
+    SignalEntry,
+    TenantEntry,
+    ThenEntry,
+    TimeEntry,
+)
+
+INNER: dict[type[BaseModel], tuple[tuple[str, type[BaseModel]], ...]] = {
+    Replicas: (("Each of `replicas`", Replica),),
+    Tiering: (
+        ("Each of `tiers`", TierEntry),
+        ("`usd_per_mtok` of a tier", Prices),
+        ("`can` of a tier", Can),
+        ("Each of `virtual_models`", VirtualEntry),
+        ("Each `fallback` of a virtual model", FallbackEntry),
+        ("`canary` of a virtual model", CanaryEntry),
+        ("`experiment` of a virtual model", ExperimentEntry),
+        ("Each of the `arms` of an experiment", ArmEntry),
+        ("Each of `signals`, which has one of these", SignalEntry),
+        ("`length` of a signal", LengthEntry),
+        ("`complexity` of a signal", ComplexityEntry),
+        ("`time` of a signal", TimeEntry),
+        ("Each of `decisions`", DecisionEntry),
+        ("`when` of a decision, which has one of these", ConditionEntry),
+        ("`then` of a decision, which has one of these", ThenEntry),
+        ("Each of `tenants`", TenantEntry),
+    ),
+}
+"""The mappings that stand in settings, by group."""
 
 _HEAD = """\
 # Settings
@@ -22,7 +68,8 @@ environment before the file, the file before the default. `balancer check-config
 
 On the command line underscores stand for dashes too, a list takes several values (`--worker-urls URL URL`), a replica
 may be a JSON object, and `--no-access-log` is `--access-log=false`. In the environment a list is JSON, or words with
-commas or spaces between. A path is relative to the working directory.
+commas or spaces between. A setting that is a mapping is JSON there (`--model-aliases '{"gpt-4o": "auto"}'`). A path is
+relative to the working directory.
 
 ```yaml
 replicas:
@@ -51,8 +98,8 @@ def page() -> str:
     parts = [_HEAD]
     for group in GROUPS:
         parts.append(f"\n## {group.__name__}\n\n{_table(group.model_fields, with_flags=True)}")
-        if group is GROUPS[0]:
-            parts.append(f"\n### Each of `replicas`\n\n{_table(Replica.model_fields, with_flags=False)}")
+        for title, model in INNER.get(group, ()):
+            parts.append(f"\n### {title}\n\n{_table(model.model_fields, with_flags=False)}")
     parts.append(f"{_ALIASES_HEAD}\n{_aliases()}")
     return "".join(parts)
 
@@ -82,6 +129,8 @@ def metavar(setting: str) -> str:
     core = unwrapped(field.annotation)
     if get_origin(core) is tuple:
         return f"{noun(get_args(core)[0]).rpartition(' ')[2].upper()}..."
+    if get_origin(core) is dict:
+        return "JSON"
     if get_origin(core) is Literal:
         return "NAME"
     if core is bool:
@@ -93,7 +142,7 @@ def metavar(setting: str) -> str:
 def _table(fields: dict[str, FieldInfo], *, with_flags: bool) -> str:
     lines = ["| Key | Value | Default | Meaning |", "| --- | --- | --- | --- |"]
     for key, field in fields.items():
-        name = f"`{key}`<br>`{flag(key)}`<br>`{variable(key)}`" if with_flags else f"`{key}`"
+        name = f"`{key}`<br>`{flag(key)}`<br>`{variable(key)}`" if with_flags else f"`{key_of((key, field))}`"
         default = _default(field)
         cells = [
             name,
@@ -128,4 +177,6 @@ def _default(field: FieldInfo) -> str:
             return str(default).lower()
         case tuple():
             return " ".join(map(str, default))
+        case BaseModel():
+            return ""
     return "" if default is PydanticUndefined else str(default)

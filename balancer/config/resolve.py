@@ -6,7 +6,7 @@ from typing import Any
 
 from balancer.config.aliases import STATIC_BACKENDS, STATIC_MODELS, VALUE_ALIASES, comma_separated
 from balancer.config.mistakes import Mistake, nearest, shown
-from balancer.config.names import NAMES, SECRETS, Name
+from balancer.config.names import NAMES, SECRETS, STRUCTURED, Name
 from balancer.config.sources import Given, Layer
 
 
@@ -69,18 +69,19 @@ def _with_static_models(layer: Layer, findings: Findings) -> dict[str, Given]:
 def _translated(name: Name, value: Any) -> Any:
     if name.alias is not None and name.alias.translate is not None:
         value = name.alias.translate(value)
-    if name.setting == "replicas":
-        # On the command line and in the environment a replica is a URL or a JSON object.
-        value = [_replica(item) for item in value] if isinstance(value, list) else _replica(value)
+    if name.setting in STRUCTURED:
+        # On the command line and in the environment a mapping is JSON; a replica may be a URL.
+        value = [_mapping(item, name) for item in value] if isinstance(value, list) else _mapping(value, name)
     if isinstance(value, str):
         value = VALUE_ALIASES.get(name.setting, {}).get(value, value)
     return value
 
 
-def _replica(item: Any) -> Any:
+def _mapping(item: Any, name: Name) -> Any:
     if not isinstance(item, str) or not item.lstrip().startswith("{"):
         return item
     try:
         return json.loads(item)
-    except ValueError as error:
-        raise ValueError(f"a URL, or a JSON object: {error}") from None
+    except (ValueError, RecursionError) as error:
+        expected = "a URL, or a JSON object" if name.setting == "replicas" else "a JSON object"
+        raise ValueError(f"{expected}: {error}") from None

@@ -7,17 +7,12 @@ repeats the value: the value may be a secret.
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from balancer.config.group import AT_START, Group
 from balancer.config.kinds import (
     Bytes,
     Count,
@@ -36,31 +31,14 @@ from balancer.config.kinds import (
     number,
     one_or_many,
 )
+from balancer.config.mistakes import Contradiction
+from balancer.config.outcomes import Outcomes
+from balancer.config.tiering import Tiering
+from balancer.config.tiering_check import contradictions
 from balancer.config.urls import ReplicaUrl
 
-AT_START = object()
-"""Marks a setting that holds from the start of the process to its end; all others can change while it runs."""
 
-
-class Contradiction(NamedTuple):
-    """Values that are right alone and wrong together; `location` is where the user should look first."""
-
-    location: tuple[str | int, ...]
-    expected: str
-    involved: frozenset[str] = frozenset()
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_default=False,
-        hide_input_in_errors=True,
-    )
-
-
-class Replica(_Model):
+class Replica(Group):
     url: ReplicaUrl
     """Where the replica listens: http or https, with a path prefix if a proxy in front of it adds one."""
 
@@ -92,7 +70,7 @@ class Replica(_Model):
         return self
 
 
-class Replicas(_Model):
+class Replicas(Group):
     replicas: Annotated[
         tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(one_or_many)
     ]
@@ -102,7 +80,7 @@ class Replicas(_Model):
     """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
 
 
-class Server(_Model):
+class Server(Group):
     host: Annotated[Name, AT_START] = "0.0.0.0"  # noqa: S104 - a load balancer is there to be reached
     """Address to listen on."""
 
@@ -170,7 +148,7 @@ PolicyName = Literal[
 ]
 
 
-class Routing(_Model):
+class Routing(Group):
     policy: Annotated[PolicyName, AT_START] = "predicted_latency"
     """How a replica is chosen: balancer/core/scheduling/README.md has a card for each."""
 
@@ -202,7 +180,7 @@ class Routing(_Model):
     derender."""
 
 
-class Admission(_Model):
+class Admission(Group):
     max_waiting: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0)] = 1000
     """Requests that may wait in the balancer, for each model; a further one is refused at once. 0: none waits, and only
     `max_in_flight_per_replica` is a reason to refuse."""
@@ -225,7 +203,7 @@ class Admission(_Model):
     """Request header that names the tenant, set by a proxy that you trust. Default: the name of the API key."""
 
 
-class Upstream(_Model):
+class Upstream(Group):
     connect_timeout_s: Period = 5
     """How long to wait for a connection to a replica."""
 
@@ -244,7 +222,7 @@ class Upstream(_Model):
     fault."""
 
 
-class Health(_Model):
+class Health(Group):
     health_probe: Literal["health", "generate"] = "health"
     """What a probe asks: `/health`, or for one token. The latter finds engines that hang behind a good `/health` before a
     request does, for a step of the engine each time."""
@@ -287,7 +265,7 @@ class Health(_Model):
     """Time between two readings of a replica's `/v1/models`."""
 
 
-class Shutdown(_Model):
+class Shutdown(Group):
     drain_delay_s: Seconds = 0
     """After SIGTERM: how long new requests are still taken while readiness already says no. Give the load balancer
     in front time to notice."""
@@ -297,7 +275,7 @@ class Shutdown(_Model):
     Kubernetes kills after `terminationGracePeriodSeconds` (30 by default): give it more than both together."""
 
 
-class Operation(_Model):
+class Operation(Group):
     config_watch_interval_s: Seconds = 5
     """How often the configuration file, `api_key_file` and the certificate are looked at for changes, which then hold without
     a restart; 0: only when SIGHUP or the admin API asks."""
@@ -312,7 +290,7 @@ class Operation(_Model):
     """Key that the admin API asks for, as `Authorization: Bearer`. It must be set unless `admin_host` is a loopback address."""
 
 
-class Logging(_Model):
+class Logging(Group):
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)] = (
         "info"
     )
@@ -325,7 +303,9 @@ class Logging(_Model):
     """Log one line for every request."""
 
 
-class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Routing, Server, Replicas):
+class Settings(
+    Logging, Outcomes, Operation, Shutdown, Health, Upstream, Admission, Tiering, Routing, Server, Replicas
+):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")
@@ -347,6 +327,7 @@ class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Routin
                 ("prometheus_port",), f"another port than `port`, which is {self.port}", involved
             )
         yield from self._admin_contradictions()
+        yield from contradictions(self, [replica.name for replica in self.replicas])
         urls: dict[str, int] = {}
         names: dict[str, int] = {}
         for index, replica in enumerate(self.replicas):

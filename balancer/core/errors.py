@@ -153,10 +153,10 @@ def unauthorized() -> Refused:
     )
 
 
-def body_too_large(limit_bytes: int) -> Refused:
+def body_too_large(limit_bytes: int, why: str = " (max_body_bytes)") -> Refused:
     return Refused(
         413,
-        f"The request body is larger than {limit_bytes} bytes (max_body_bytes).",
+        f"The request body is larger than {limit_bytes} bytes{why}.",
         blame=Blame.CLIENT,
         type="RequestEntityTooLargeError",
     )
@@ -184,10 +184,75 @@ def bad_request(message: str) -> Refused:
     return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError")
 
 
+def bad_field(param: str, expected: str) -> Refused:
+    return Refused(
+        400, f"{param}: expected {expected}.", blame=Blame.CLIENT, type="BadRequestError", param=param
+    )
+
+
+def cannot_serve(message: str, param: str | None = None, code: str | None = None) -> Refused:
+    """No tier that may serve the request can."""
+    return Refused(400, message, blame=Blame.CLIENT, type="BadRequestError", param=param, code=code)
+
+
+def forbidden(message: str, param: str | None = None) -> Refused:
+    return Refused(403, message, blame=Blame.CLIENT, type="PermissionDeniedError", param=param)
+
+
+def budget_spent(message: str, retry_after_s: int) -> Refused:
+    return Refused(
+        429,
+        message,
+        blame=Blame.CLIENT,
+        type="RateLimitError",
+        code="insufficient_quota",  # OpenAI's word for it
+        retry_after_s=retry_after_s,
+    )
+
+
 def head_too_large(limit_bytes: int) -> Refused:
     return Refused(
         431,
         f"The request head is larger than {limit_bytes} bytes (max_header_bytes).",
         blame=Blame.CLIENT,
         type="RequestHeaderFieldsTooLargeError",
+    )
+
+
+def unknown_decision(decision_id: str) -> Refused:
+    return Refused(
+        404,
+        f"There is no decision `{decision_id[:100]}` of yours: it was never made, concerned no tiers, or is forgotten.",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="decision_id",
+    )
+
+
+def no_feedback_here() -> Refused:
+    return Refused(
+        501,
+        "Feedback is not kept here: the balancer runs without an outcome log (outcome_log).",
+        blame=Blame.BALANCER,
+        type="NotImplementedError",
+    )
+
+
+def too_much_feedback() -> Refused:
+    return Refused(
+        429,
+        "Too much feedback at once.",
+        blame=Blame.CLIENT,
+        type="RateLimitError",
+        retry_after_s=1,
+    )
+
+
+def feedback_not_written() -> Refused:
+    return Refused(
+        503,
+        "The feedback could not be written.",
+        blame=Blame.BALANCER,
+        type="ServiceUnavailableError",
+        retry_after_s=5,
     )

@@ -68,10 +68,29 @@ EXAMPLES = {
     "admin_port": ("9002", 9002),
     "admin_host": ("::1", "::1"),
     "admin_api_key": ("k3", "k3"),
+    "tiers": ('{"small": {"model": "m"}}', {"small": {"model": "m"}}),
+    "virtual_models": ('{"none": {"tiers": ["t"]}}', {"none": {"tiers": ["t"]}}),
+    "model_aliases": ('{"gpt-4o": "m"}', {"gpt-4o": "m"}),
+    "signals": ('{"code": {"structure": "code"}}', {"code": {"structure": ["code"]}}),
+    "decisions": (
+        '{"name": "d", "when": "code", "then": {"deny": "no"}}',
+        [{"name": "d", "when": "code", "then": {"deny": "no"}}],
+    ),
+    "tenants": ('{"a": {"usd_per_day": 5}}', {"a": {"usd_per_day": 5}}),
+    "tier_header": ("X-Tier", "x-tier"),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
+    "outcome_log": ("outcomes.db", "outcomes.db"),
+    "outcome_log_max_rows": ("1000", 1000),
+    "outcome_log_max_days": ("7", 7),
+    "outcome_log_prompts": ("true", True),
 }
+NEEDS = {
+    "virtual_models": {"tiers": '{"t": {"model": "m"}}'},
+    "decisions": {"signals": '{"code": {"structure": "code"}}'},
+}
+"""What has to be there beside a setting."""
 READ_FROM_DISK = {"ssl_certfile", "ssl_keyfile", "api_key_file"}
 
 
@@ -82,7 +101,7 @@ def test_examples_cover_every_setting():
 @pytest.mark.parametrize("setting", EXAMPLES)
 def test_every_setting_is_a_flag_a_variable_and_a_key(setting, tmp_path):
     text, value = EXAMPLES[setting]
-    base = {} if setting == "replicas" else REPLICAS
+    base = ({} if setting == "replicas" else REPLICAS) | NEEDS.get(setting, {})
     many = NAMES[setting].takes is Takes.MANY
     ways = [
         load({**base, setting: [text] if many else text}, {}),
@@ -265,6 +284,10 @@ def test_no_replicas():
     [
         ({"ssl_certfile": __file__}, "ssl_keyfile: expected a file path, since ssl_certfile is set"),
         ({"ssl_keyfile": __file__}, "ssl_certfile: expected a file path, since ssl_keyfile is set"),
+        (
+            {"outcome_log": "/no/such/x.db"},
+            "outcome_log: expected a file in a folder that is there, given '/no/such/x.db'",
+        ),
         ({"port": "81", "prometheus_port": "81"}, "prometheus_port: expected another port than `port`"),
         ({"port": "65536"}, "port: expected a port, at least 0 and at most 65535"),
         ({"upstream_keepalive_s": "5"}, "upstream_keepalive_s: expected seconds, at least 0 and below 5"),

@@ -84,6 +84,27 @@ class Threshold(NamedTuple):
 Target = StrongShare | QualityFloor | Threshold
 
 
+class Canary(NamedTuple):
+    """A share of the conversations goes to `to`: all they ask, or only what `instead_of` would have served."""
+
+    to: str
+    share: float
+    instead_of: str | None = None
+
+
+class Arm(NamedTuple):
+    """One arm of a test: what its share of the conversations has in place of the virtual model."""
+
+    name: str
+    share: float
+    virtual: "VirtualModel"
+
+
+class Experiment(NamedTuple):
+    name: str
+    arms: tuple[Arm, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class VirtualModel:
     """`tiers` from the weakest to the strongest. `default` is where a request goes of which the classifier knows nothing.
@@ -99,6 +120,8 @@ class VirtualModel:
     sticky: bool = True
     shadow: bool = False
     explore: float = 0.0
+    canary: Canary | None = None
+    experiment: Experiment | None = None
 
 
 class Score(NamedTuple):
@@ -150,8 +173,9 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request says of who should serve it. `models` are what it falls back on, in order, `only`, `ignore` and `order`
-    name tiers or models; `max_price` is the most it may cost.
+    """What a request says of who should serve it. `name` is a virtual model, a tier or a model, behind all aliases. `models` are
+    what it falls back on, in order; `only` names tiers, `ignore` and `order` name tiers or models; `max_price` is the most it may
+    cost. `heal`: it asks that broken JSON be mended.
     """
 
     name: str
@@ -164,13 +188,18 @@ class Ask:
     max_price: Price | None = None
     sort: Sort | None = None
     min_tier: str | None = None
+    heal: bool = False
 
 
 @dataclass(slots=True)
 class Plan:
     """One request's way through the tiers. `options` may serve it, the weakest first, by all rules and by what was asked;
-    `chain` is who is asked, in order, when one fails, and `left` tells which tiers it left and why.
-    `propensity` is the probability of the choice that was made, `arm` its arm of a test.
+    `chain` is who is asked, in order, when one fails (whoever was asked before is passed over), `reserve` its tiers, and `left`
+    tells which tiers it left and why.
+
+    `forced` (asked, rule, canary) tells why no score is needed: there is one option, or all are equally good, and `ask.sort`
+    tells them apart. Empty: the score decides, and is there. `arm` is `experiment/arm`; its virtual model has a name of its own,
+    so that each holds a share of its own. `rating` is the last one that the conversation got, in [0, 1].
     """
 
     virtual: VirtualModel
@@ -179,11 +208,14 @@ class Plan:
     options: tuple[Tier, ...]
     rule: str = ""  # the decision rule that narrowed the options
     chain: tuple[Fallback, ...] = ()
+    reserve: tuple[Tier, ...] = ()
     score: Score | None = None
     conversation: bytes = b""
     tenant: str = ""
     draw: float = 1.0  # uniform in [0, 1), for exploration
     arm: str = ""
+    forced: str = ""
+    rating: float | None = None
     left: list[tuple[str, Trouble]] = field(default_factory=list)
     choice: "Choice | None" = None
 
