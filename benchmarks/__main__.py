@@ -8,6 +8,7 @@ from benchmarks.chaos.soak import soak
 from benchmarks.compare.command import compare
 from benchmarks.crosscheck.command import crosscheck
 from benchmarks.decide.command import decide
+from benchmarks.joint.command import joint
 from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
 from benchmarks.peers.command import peers
@@ -24,6 +25,7 @@ app.command()(run)
 app.command()(compare)
 app.command()(overhead)
 app.command()(simulate)
+app.command()(joint)
 app.command()(decide)
 app.command()(calibrate)
 app.command()(chaos)

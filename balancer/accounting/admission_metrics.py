@@ -29,10 +29,13 @@ def collect(line: Line, label: Label, now: float) -> Iterator[Metric]:
         labels=("model_name", "reason"),
     )
     lengths: Counter[tuple[str, str]] = Counter()
+    drained: dict[str, float] = {}
     for model, rate in line.rates():
         name = label(model)
         lengths[name, "default"] += 0
-        rates.add_metric((name,), rate.per_s(now))
+        drained[name] = drained.get(name, 0.0) + rate.per_s(now)
+    for name, per_s in drained.items():
+        rates.add_metric((name,), per_s)
     for request in line.requests():
         lengths[label(request.model), _class(request.priority)] += 1
     for key, count in lengths.items():

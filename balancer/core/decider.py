@@ -5,9 +5,12 @@ from balancer.core.fleet import health as rules
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
+from balancer.core.joint import Joint
 from balancer.core.request.parse import read_form, read_request
 from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Charge, Policy
+from balancer.core.tiering.memory import Tiering
+from balancer.core.tiering.types import Choice, Plan
 from balancer.core.types import (
     Decision,
     EngineSample,
@@ -22,13 +25,19 @@ from balancer.core.types import (
 
 class Decider:
     def __init__(
-        self, fleet: Fleet, policy: Policy, health: HealthPolicy, limits: Limits | None = None
+        self,
+        fleet: Fleet,
+        policy: Policy,
+        health: HealthPolicy,
+        limits: Limits | None = None,
+        tiering: Tiering | None = None,
     ) -> None:
         self.fleet = fleet
         self.policy = policy
         self.line = Line(fleet, policy, limits)
         self.tokens = TokenEstimator()
         self.health = health
+        self.tiering = tiering
         for replica in fleet:
             policy.joined(replica)
 
@@ -54,7 +63,8 @@ class Decider:
         """What is asked, as far as the policy needs to know; `form` is the content type of a multipart body."""
         if form is not None and form.startswith("multipart/"):
             return read_form(route, body, form)
-        return read_request(route, body, self.policy.reads, self.tokens)
+        keep_prompt = self.tiering is not None
+        return read_request(route, body, self.policy.reads, self.tokens, keep_prompt=keep_prompt)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         """Where this attempt goes; if the decision says `wait`, it belongs into the line.
@@ -63,6 +73,16 @@ class Decider:
         """
         replicas = self.fleet.eligible(request.model, now, tried)
         return self.line.decide(request, replicas, now, retry=bool(tried))
+
+    def choose(self, plan: Plan, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Choice:
+        """Which tier has it and where this attempt goes, told together. The request that is sent, or waits, is the choice's.
+
+        While the tier of `plan.choice` is not in `plan.left`, that tier is asked again; else the next one is.
+        Raises: Refused, if no tier is left that could serve it.
+        """
+        assert self.tiering is not None
+        joint = Joint(self.tiering, self.fleet, self.line, self.policy, self.tokens)
+        return joint.choose(plan, request, tried, now)
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""

@@ -98,6 +98,9 @@ class RequestView:
     `previous_response` is the stored response that this one goes on from.
 
     `priority` (lower first), `deadline` (on our clock) and `tenant` say in which order it goes, if it has to wait.
+
+    Where another model may yet be chosen for it, `prompt` is the canonical prompt and `salt` its `cache_salt`, of which that
+    model's keys are made. `among` are the replicas that may have it; None: all that serve the model.
     """
 
     route: RouteKind
@@ -113,6 +116,9 @@ class RequestView:
     priority: int = 0
     deadline: float | None = None
     tenant: str = ""
+    prompt: bytes | None = field(default=None, repr=False)
+    salt: str = ""
+    among: frozenset[ReplicaId] | None = None
 
 
 class Parts(NamedTuple):

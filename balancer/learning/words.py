@@ -52,8 +52,8 @@ def fit_words(
             expected = PRIOR_GAIN * (m / (models - 1) - 0.5)
             prior[m] = _on_prior(here.prior, y, w, expected)
             y = y - prior[m] * (here.prior - 0.5)
-        design = _Design(here.rows, shapes[index] * np.sqrt(blend))
-        theta = _logistic(design, y, w, strength) if logistic else _least_squares(design, y, w, strength)
+        design = Design(here.rows, shapes[index] * np.sqrt(blend))
+        theta = _logistic(design, y, w, strength) if logistic else least_squares(design, y, w, strength)
         words[:, m], bias[m] = theta[:BUCKETS], theta[-1]
         by_shape[:, m] = theta[BUCKETS:-1] * np.sqrt(blend)
     return {
@@ -81,7 +81,7 @@ def _on_prior(prior: Floats, y: Floats, w: Floats, expected: float) -> float:
     return slope / deviation
 
 
-class _Design:
+class Design:
     """Rows of hashed words, scaled shape and a constant, as a linear map: never written out."""
 
     def __init__(self, rows: ridge.Rows, shapes: Floats) -> None:
@@ -97,8 +97,8 @@ class _Design:
         return np.concatenate((self._rows.spread(by_row), by_row @ self._shapes, [by_row.sum()]))
 
 
-def _least_squares(
-    design: _Design, y: Floats, w: Floats, strength: float, start: Floats | None = None
+def least_squares(
+    design: Design, y: Floats, w: Floats, strength: float, start: Floats | None = None
 ) -> Floats:
     penalty = np.full(design.width, strength)
     penalty[-1] = 0.0  # the constant is free
@@ -111,7 +111,7 @@ def _least_squares(
     return _conjugate_gradients(apply, design.transposed(w * y), 1.0 / diagonal, start)
 
 
-def _logistic(design: _Design, y: Floats, w: Floats, strength: float) -> Floats:
+def _logistic(design: Design, y: Floats, w: Floats, strength: float) -> Floats:
     theta = np.zeros(design.width)
     mean = min(max(float(w @ y / w.sum()), 0.01), 0.99)
     theta[-1] = np.log(mean / (1 - mean))
@@ -122,7 +122,7 @@ def _logistic(design: _Design, y: Floats, w: Floats, strength: float) -> Floats:
         target = raw + w * (y - p) / curvature
         before, theta = (
             theta,
-            _least_squares(design, target, curvature, strength * _LOGISTIC_CURVATURE, theta),
+            least_squares(design, target, curvature, strength * _LOGISTIC_CURVATURE, theta),
         )
         if np.abs(theta - before).max() < 1e-3:
             break

@@ -17,6 +17,7 @@ from benchmarks.decide import figures as decide
 from benchmarks.drawing import PAGE
 from benchmarks.fingerprint import one_line
 from benchmarks.goals import Verdict
+from benchmarks.joint import figures as joint
 from benchmarks.overhead import figures as overhead
 from benchmarks.pages import plots
 from benchmarks.pages.section import Section
@@ -211,10 +212,18 @@ def _crosscheck(results: Sequence[Named]) -> list[Section]:
     ]
 
 
+def _joint(results: Sequence[Named]) -> list[Section]:
+    return [
+        _section("Tier and replica", name, document, joint.tables(document["rows"]))
+        for name, document in results
+    ]
+
+
 _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
     "compare": _compare,
     RUN: _run,
     "simulate": _simulate,
+    "joint": _joint,
     "overhead": _overhead,
     "decide": _decide,
     "chaos": _chaos,

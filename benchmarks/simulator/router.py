@@ -71,7 +71,7 @@ class Router:
         now = self._timeline.now
         while True:
             try:
-                decision = self.decider.decide(request.view, request.tried, now)
+                decision = self._decide(request, now)
             except Refused as refused:
                 self._lose(request, str(refused))
                 return
@@ -81,6 +81,9 @@ class Router:
                 return
             if self._send(request, decision):
                 return
+
+    def _decide(self, request: Request, now: float) -> Decision:
+        return self.decider.decide(request.view, request.tried, now)
 
     def _send(self, request: Request, decision: Decision) -> bool:
         replica = self._replicas[decision.replica]

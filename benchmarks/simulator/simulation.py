@@ -88,10 +88,12 @@ class Run:
 
 
 def simulate(arm: Arm, traffic: Traffic, setting: Setting, seed: int) -> Run:
-    return _Simulation(arm, traffic, setting, seed).run()
+    return Simulation(arm, traffic, setting, seed).run()
 
 
-class _Simulation:
+class Simulation:
+    """Deciders and routers are made by methods of their own, for simulations of more than one model."""
+
     def __init__(self, arm: Arm, traffic: Traffic, setting: Setting, seed: int) -> None:
         if arm.pooled and setting.faults:
             raise ValueError(f"{arm.name}: expected no faults: its replicas share one KV cache")
@@ -130,16 +132,19 @@ class _Simulation:
             self._timeline.at(fault.at_s, self._happen, (in_order[fault.replica], fault))
         rng = Random(seed)
         self._routers = [
-            Router(
-                self._decider(Surroundings(self._replicas, rng.random, setting.told_speed)),
-                self._replicas,
-                self._timeline,
-                sample_every_s=setting.sample_every_s,
-                sample_delay_s=setting.sample_delay_s,
-                capacity_factor=setting.capacity_factor,
-            )
+            self._router(self._decider(Surroundings(self._replicas, rng.random, setting.told_speed)), setting)
             for _ in range(setting.routers)
         ]
+
+    def _router(self, decider: Decider, setting: Setting) -> Router:
+        return Router(
+            decider,
+            self._replicas,
+            self._timeline,
+            sample_every_s=setting.sample_every_s,
+            sample_delay_s=setting.sample_delay_s,
+            capacity_factor=setting.capacity_factor,
+        )
 
     def _decider(self, surroundings: Surroundings) -> Decider:
         states = (
@@ -199,8 +204,12 @@ class _Simulation:
 
         request = Request(view, engine, self.now, over)
         self._run.requests.append(request)
+        self.made(request, session, place)
         self._measured_open += measured
         self._routers[number % len(self._routers)].accept(request)
+
+    def made(self, request: Request, session: Session, place: int) -> None:
+        """A request, before any router hears of it."""
 
     def _stop_if_over(self, _: None) -> None:
         self._timeline.stopped = not self._measured_open and self.now >= self.over_s
@@ -220,7 +229,7 @@ class _Client:
     """Whoever has this session: asks turn after turn, and with sub-agents waits for the last of them."""
 
     def __init__(
-        self, simulation: _Simulation, session: Session, arrival_s: float, ended: Callable[[], None]
+        self, simulation: Simulation, session: Session, arrival_s: float, ended: Callable[[], None]
     ) -> None:
         self._simulation = simulation
         self._session = session

@@ -25,8 +25,8 @@ from balancer.core.admission.shares import Shares
 from balancer.core.errors import Refused
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.scheduling import Charge, Policy, Waiting
-from balancer.core.scheduling.waiting import Turn
+from balancer.core.scheduling import Charge, Policy, Quote, Waiting
+from balancer.core.scheduling.waiting import Pool, Turn, pool
 from balancer.core.types import Decision, ReplicaId, RequestView
 
 MOST_QUEUES = 256
@@ -42,7 +42,7 @@ class Line:
         self._fleet = fleet
         self._policy = policy
         self.limits = limits or Limits()
-        self._queues: dict[str | None, Queue] = {}
+        self._queues: dict[Pool, Queue] = {}
         self._shares = Shares()
         self._retries: list[Waiting] = []
         self._refusals: list[tuple[Waiting, Refused]] = []
@@ -54,7 +54,7 @@ class Line:
         return self._waiting
 
     def __repr__(self) -> str:
-        return f"<Line of {self._waiting} requests for {len(self._queues)} models>"
+        return f"<Line of {self._waiting} requests for {len(self._queues)} pools>"
 
     def requests(self) -> Iterator[RequestView]:
         """All that wait."""
@@ -62,9 +62,9 @@ class Line:
             yield waiting.request
 
     def rates(self) -> Iterator[tuple[str | None, DrainRate]]:
-        """How fast each model's queue drains."""
-        for model, queue in self._queues.items():
-            yield model, queue.rate
+        """How fast each queue drains, by its model."""
+        for of, queue in self._queues.items():
+            yield _model(of), queue.rate
 
     # -- whether to wait
 
@@ -83,11 +83,35 @@ class Line:
             return policy.choose(request, free or replicas, now)._replace(wait=not free)
         if policy.holds:
             return policy.choose(request, replicas, now)
-        queue = self._queues.get(request.model)
+        queue = self._queues.get(pool(request))
         free = () if queue else with_room(replicas, now)
         if free:
             return policy.choose(request, free, now)
         return policy.choose(request, replicas, now)._replace(wait=True)
+
+    def quote(
+        self, request: RequestView, replicas: Sequence[ReplicaState], now: float, *, retry: bool
+    ) -> Quote | None:
+        """What `decide` would say, and what it would cost, without deciding; None: the policy counts in no seconds."""
+        policy = self._policy
+        if not retry and self.limits.max_waiting != 0:
+            return policy.quote(request, replicas, now)
+        free = below_limit(replicas)
+        quote = policy.quote(request, free or replicas, now)
+        return quote and quote._replace(decision=quote.decision._replace(wait=not free))
+
+    def would_wait(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> bool:
+        """Whether `decide` would say so; for policies that don't hold requests back themselves."""
+        if self.limits.max_waiting == 0:
+            return not below_limit(replicas)
+        return bool(self._queues.get(pool(request))) or not with_room(replicas, now)
+
+    def full(self, request: RequestView) -> bool:
+        """Whether `join` would refuse it."""
+        most, queue = self.limits.max_waiting, self._queues.get(pool(request))
+        if most is None:
+            return False
+        return most == 0 or (queue is not None and len(queue) >= most and queue.last_for(request) is None)
 
     # -- coming and going
 
@@ -110,7 +134,7 @@ class Line:
         if tried:
             self._retries.append(waiting)
         else:
-            self._queue(request.model).add(waiting, now)
+            self._queue(waiting.pool).add(waiting, now)
             self._policy.waits(waiting)
         return waiting
 
@@ -119,7 +143,7 @@ class Line:
         if waiting in self._retries:
             self._retries.remove(waiting)
         else:
-            queue = self._queues.get(waiting.request.model)
+            queue = self._queues.get(waiting.pool)
             if queue is None or not queue.remove(waiting):
                 self._refusals = [each for each in self._refusals if each[0] is not waiting]
                 return
@@ -144,12 +168,12 @@ class Line:
         refusals, self._refusals = self._refusals, []
         yield from refusals
         yield from self._release_retries(now)
-        models = [model for model, queue in self._queues.items() if queue]
-        while models:
-            model = self._first(models)
-            queue = self._queues[model]
+        pools = [of for of, queue in self._queues.items() if queue]
+        while pools:
+            first = self._first(pools)
+            queue = self._queues[first]
             try:
-                found = self._next(queue, self._fleet.eligible(model, now), now)
+                found = self._next(queue, self._fleet.eligible(_model(first), now, among=_among(first)), now)
             except Refused as refused:
                 for waiting in list(queue.waiting):
                     self.leave(waiting)
@@ -160,18 +184,18 @@ class Line:
                 self.leave(found[0])
                 yield found
             if found is None or not queue:
-                models.remove(model)
+                pools.remove(first)
 
-    def _first(self, models: Sequence[str | None]) -> str | None:
-        """The model whose first in order goes first: models may share replicas, as LoRA adapters do."""
-        if len(models) == 1:
-            return models[0]
+    def _first(self, pools: Sequence[Pool]) -> Pool:
+        """The pool whose first in order goes first: pools may share replicas, as LoRA adapters do."""
+        if len(pools) == 1:
+            return pools[0]
 
-        def turn(model: str | None) -> tuple[Turn, float]:
-            first = self._queues[model].first()
+        def turn(of: Pool) -> tuple[Turn, float]:
+            first = self._queues[of].first()
             return first.turn, first.since
 
-        return min(models, key=turn)
+        return min(pools, key=turn)
 
     def _next(
         self, queue: Queue, replicas: Sequence[ReplicaState], now: float
@@ -188,7 +212,7 @@ class Line:
         for waiting in list(self._retries):
             request = waiting.request
             try:
-                free = below_limit(self._fleet.eligible(request.model, now, waiting.tried))
+                free = below_limit(self._fleet.eligible(request.model, now, waiting.tried, request.among))
             except Refused as refused:
                 self.leave(waiting)
                 yield waiting, refused
@@ -203,7 +227,7 @@ class Line:
         limits = self.limits
         if limits.max_waiting is None:
             return
-        queue = self._queue(request.model)
+        queue = self._queue(pool(request))
         if len(queue) < limits.max_waiting:
             return
         last = queue.last_for(request)
@@ -229,16 +253,24 @@ class Line:
     def _refusal(self, request: RequestView, reason: Reason, now: float) -> Refused:
         known = any(replica.serves(request.model) for replica in self._fleet)
         self.refused[request.model if known else "other", reason] += 1
-        queue = self._queue(request.model)
+        queue = self._queue(pool(request))
         return self.limits.refusal(reason, queue.rate.wait_s(len(queue), now))
 
     def _all(self) -> list[Waiting]:
         return [*self._retries, *(each for queue in self._queues.values() for each in queue.waiting)]
 
-    def _queue(self, model: str | None) -> Queue:
-        queue = self._queues.get(model)
+    def _queue(self, of: Pool) -> Queue:
+        queue = self._queues.get(of)
         if queue is None:
             if len(self._queues) >= MOST_QUEUES:
                 self._queues = {name: each for name, each in self._queues.items() if each}
-            queue = self._queues[model] = Queue()
+            queue = self._queues[of] = Queue()
         return queue
+
+
+def _model(of: Pool) -> str | None:
+    return of[0] if isinstance(of, tuple) else of
+
+
+def _among(of: Pool) -> frozenset[ReplicaId] | None:
+    return of[1] if isinstance(of, tuple) else None

@@ -120,13 +120,22 @@ class Fleet:
         self._alike_at_s = max(self._alike_at_s, replica.busy_until_s)
 
     def eligible(
-        self, model: str | None, now: float, tried: frozenset[ReplicaId] = frozenset()
+        self,
+        model: str | None,
+        now: float,
+        tried: frozenset[ReplicaId] = frozenset(),
+        among: frozenset[ReplicaId] | None = None,
     ) -> list[ReplicaState]:
         """The replicas that may get this request, best class first: those known to serve the model, else those whose
         models are not known yet; of these the healthy, in a panic the doubtful too, else (rather than refuse) whoever is left.
+        `among`: only these are asked for.
 
         Raises: Refused, 404 if the model is served nowhere, 503 if whoever serves it sleeps, is draining or was tried.
         """
+        if among is not None:
+            return self._eligible(
+                model, now, tried, [r for r in self._replicas.values() if r.id in among], chosen=True
+            )
         best = [
             r
             for r in self._replicas.values()
@@ -140,9 +149,20 @@ class Fleet:
             or (not tried and all(r.health is Health.HEALTHY for r in self._replicas.values()))
         ):
             return best if now >= self._alike_at_s else self._willing(best, now)
+        return self._eligible(model, now, tried, self._replicas.values())
+
+    def _eligible(
+        self,
+        model: str | None,
+        now: float,
+        tried: frozenset[ReplicaId],
+        replicas: Iterable[ReplicaState],
+        *,
+        chosen: bool = False,
+    ) -> list[ReplicaState]:
         serving: list[ReplicaState] = []
         unknown: list[ReplicaState] = []
-        for replica in self._replicas.values():
+        for replica in replicas:
             serves = replica.serves(model)
             if serves:
                 serving.append(replica)
@@ -150,7 +170,7 @@ class Fleet:
                 unknown.append(replica)
         found = serving or unknown
         if not found:
-            raise unknown_model(model or "", self.models())
+            raise no_replica() if chosen else unknown_model(model or "", self.models())
         left = [r for r in found if r.health is not Health.ASLEEP and not r.draining and r.id not in tried]
         if not left:
             raise no_replica()

@@ -8,6 +8,7 @@ surrogates), which is what vLLM reads with, goes through json.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from balancer.core.request.conversation import conversation_key, stated_session
 from balancer.core.request.multipart import form_field
 from balancer.core.request.prompt import canonical_prompt, namespace
 from balancer.core.request.tokens import TokenEstimator
-from balancer.core.types import Json, Reads, RequestView, RouteKind
+from balancer.core.types import Json, Reads, ReplicaId, RequestView, RouteKind
 
 
 class _Envelope(msgspec.Struct):
@@ -62,9 +63,16 @@ def _read_envelope(route: RouteKind, body: bytes) -> RequestView:
 
 
 def read_request(
-    route: RouteKind, body: bytes, reads: Reads, tokens: TokenEstimator | None = None
+    route: RouteKind,
+    body: bytes,
+    reads: Reads,
+    tokens: TokenEstimator | None = None,
+    *,
+    keep_prompt: bool = False,
 ) -> RequestView:
-    """As much of the request as is asked for; `tokens` is what was learned of the models, None: nothing."""
+    """As much of the request as is asked for; `tokens` is what was learned of the models, None: nothing. `keep_prompt`: so
+    that it can be retargeted.
+    """
     if reads is Reads.ENVELOPE:
         return _read_envelope(route, body)
     fields = decode(body)
@@ -82,7 +90,26 @@ def read_request(
             view.prompt_tokens, view.tokens_exact = prompt.tokens, True
         else:
             view.prompt_tokens = (tokens or _UNTAUGHT).estimate(view.model, view.prompt_bytes)
+        if keep_prompt:
+            view.prompt, view.salt = prompt.data, _text(fields.get("cache_salt")) or ""
     return view
+
+
+def retargeted(
+    view: RequestView, model: str, among: frozenset[ReplicaId] | None, tokens: TokenEstimator
+) -> RequestView:
+    """The same request, asked of another model, as if it had named it: keys and tokens are that model's. The conversation
+    keeps its key.
+    """
+    if view.prompt is None:
+        return replace(view, model=model, among=among)
+    return replace(
+        view,
+        model=model,
+        among=among,
+        block_keys=block_keys(view.prompt, namespace(model, view.salt)),
+        prompt_tokens=view.prompt_tokens if view.tokens_exact else tokens.estimate(model, view.prompt_bytes),
+    )
 
 
 def read_form(route: RouteKind, body: bytes, content_type: str) -> RequestView:

@@ -4,7 +4,7 @@ from balancer.core.scheduling.cache_aware import CacheAware
 from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.indexed import Indexed
 from balancer.core.scheduling.load import LeastRequests, PowerOfTwo, Random, RoundRobin
-from balancer.core.scheduling.policy import Policy, Rng
+from balancer.core.scheduling.policy import Policy, Quote, Rng
 from balancer.core.scheduling.session import Session
 from balancer.core.scheduling.waiting import Waiting
 
@@ -15,6 +15,7 @@ __all__ = [
     "LeastRequests",
     "Policy",
     "PowerOfTwo",
+    "Quote",
     "Random",
     "Rng",
     "RoundRobin",

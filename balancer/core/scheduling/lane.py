@@ -221,6 +221,16 @@ class Lane:
             + speed.attention * uncached * (matched_tokens + uncached / 2)
         )
 
+    def busy_s(self, prompt_tokens: int, matched_tokens: int, output_tokens: float) -> float:
+        """How much longer the replica computes for such a request: its prefill, and what its answer adds to steps that are
+        taken anyway.
+        """
+        speed = self._believed
+        uncached = prompt_tokens - matched_tokens
+        prefill_s = speed.prefill + speed.attention * (matched_tokens + uncached / 2)
+        token_s = speed.sequence + speed.context * (prompt_tokens + output_tokens / 2)
+        return uncached * prefill_s + output_tokens * token_s
+
     def _memory_wait(self) -> float:
         """How long memory is waited for, as a share of an answer's time: what is lacking over what is given back."""
         used = self._used_tokens

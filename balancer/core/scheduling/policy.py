@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Decision, Reads, RequestView
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 Rng = Callable[[], float]
 """Uniform in [0, 1): the only source of chance, so that a seed replays a run."""
+
+
+class Quote(NamedTuple):
+    """What a request would cost, in seconds: `cost_s` is what the policy keeps low, `wait_s` of it what comes before the
+    request begins. It takes up the replica for `busy_s`, of which a prompt token is `prefill_s`.
+    """
+
+    decision: Decision
+    cost_s: float
+    wait_s: float
+    busy_s: float
+    prefill_s: float
 
 
 class Policy(ABC):
@@ -32,6 +44,15 @@ class Policy(ABC):
         """The best replica. The decision's `wait` says that it should not be sent there yet: the request is then
         better off waiting in the balancer, until `release` names it.
         """
+
+    def quote(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Quote | None:
+        """What `choose` would say, without a choice being made: nothing that comes later is different for it. None: this
+        policy counts in no seconds.
+        """
+        return None
+
+    def arrived(self, now: float) -> None:
+        """What was quoted for a request is taken, in the place of `choose`."""
 
     def release(
         self, waiting: Sequence[Waiting], replicas: Sequence[ReplicaState], now: float

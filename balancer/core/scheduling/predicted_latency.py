@@ -36,9 +36,10 @@ from balancer.core.scheduling.charge import Charge
 from balancer.core.scheduling.indexed import Indexed, block_tokens, reason, uncached_tokens
 from balancer.core.scheduling.lane import Lane
 from balancer.core.scheduling.outputs import OutputLengths
+from balancer.core.scheduling.policy import Quote
 from balancer.core.scheduling.rendezvous import rendezvous
 from balancer.core.scheduling.session import session_key
-from balancer.core.scheduling.waiting import Turn, Waiting
+from balancer.core.scheduling.waiting import Pool, Turn, Waiting
 from balancer.core.types import Candidate, Decision, Parts, ReplicaId, RequestView
 
 AGEING = 0.15
@@ -91,6 +92,9 @@ class Candidates(Sequence[Candidate]):
     def __getitem__(self, index: int | slice) -> Candidate | Sequence[Candidate]:
         return self._written()[index]
 
+    def row(self, replica: ReplicaId) -> Row:
+        return next(row for row in self._rows if row[1].replica.id == replica)
+
     def _written(self) -> list[Candidate]:
         return [
             Candidate(
@@ -126,10 +130,21 @@ class PredictedLatency(Indexed):
     # -- choosing
 
     def choose(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
+        self.arrived(now)
+        return self._choose(request, replicas, now, None)
+
+    def arrived(self, now: float) -> None:
         self._arrivals_per_s *= exp((self._arrived_s - now) / RATE_WINDOW_S)
         self._arrivals_per_s += 1 / RATE_WINDOW_S
         self._arrived_s = now
-        return self._choose(request, replicas, now, None)
+
+    def quote(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Quote:
+        decision = self._choose(request, replicas, now, None)
+        assert isinstance(decision.candidates, Candidates)
+        cost_s, lane, hit, wait_s, *_ = decision.candidates.row(decision.replica)
+        output_tokens = self._outputs.expected(request)
+        busy_s = lane.busy_s(request.prompt_tokens, hit, output_tokens)
+        return Quote(decision, cost_s, wait_s, busy_s, lane.prefill_s)
 
     def _choose(
         self, request: RequestView, replicas: Sequence[ReplicaState], now: float, waiting: Waiting | None
@@ -250,11 +265,11 @@ class PredictedLatency(Indexed):
                 opened.append(lane)
         if not opened:
             return None
-        found = self._least(opened, waiting[0].request.model, now)
+        found = self._least(opened, waiting[0].pool, now)
         if found is None and (idle := [lane for lane in opened if not lane.waiting]):
             stale = [w for w in waiting if now - w.decided_at > IDLE_REPLACED_S][:MOST_REPLACED]
             self._replace(stale, replicas, now)
-            found = self._least(idle, waiting[0].request.model, now)
+            found = self._least(idle, waiting[0].pool, now)
         if found is None:
             return None
         lane = self._lane_of[found.decision.replica]
@@ -262,7 +277,7 @@ class PredictedLatency(Indexed):
         decision = found.decision
         return found, decision._replace(wait=False, predicted_s=lane.predicted_s(found.request, hit, now))
 
-    def _least(self, opened: Sequence[Lane], model: str | None, now: float) -> Waiting | None:
+    def _least(self, opened: Sequence[Lane], pool: Pool, now: float) -> Waiting | None:
         """Who goes next of those placed there."""
         best: tuple[Turn, float] | None = None
         found = None
@@ -271,7 +286,7 @@ class PredictedLatency(Indexed):
             for waiting in lane.waiting:
                 rank = waiting.decision.uncached_tokens * prefill_s - AGEING * (now - waiting.since)
                 place = waiting.turn, rank
-                if (best is None or place < best) and waiting.request.model == model:
+                if (best is None or place < best) and waiting.pool == pool:
                     best, found = place, waiting
         return found
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from balancer.core.tiering.complaints import complains
 from balancer.core.tiering.language import language_of
 from balancer.core.tiering.types import Score, Text
 
@@ -140,7 +141,7 @@ class Feedback(Signal):
     def holds(self, seen: Seen) -> bool:
         if seen.rating is not None and seen.rating < 0.5:
             return True
-        return seen.text.turns > 1 and any(stands_in(phrase, seen.folded[:400]) for phrase in DISSATISFIED)
+        return seen.text.turns > 1 and complains(seen.text.last, seen.text.last_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,60 +234,6 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),
 )
 
-
-def _words(lines: str) -> tuple[str, ...]:
-    return tuple(folded(line.strip()) for line in lines.strip().splitlines())
-
-
-DISSATISFIED = _words("""
-    that's wrong
-    thats wrong
-    that is wrong
-    this is wrong
-    that's not right
-    that's incorrect
-    this is incorrect
-    not what i asked
-    not what i wanted
-    you're wrong
-    you are wrong
-    wrong answer
-    try again
-    doesn't work
-    does not work
-    didn't work
-    still not working
-    still doesn't
-    you misunderstood
-    das ist falsch
-    das stimmt nicht
-    stimmt nicht
-    funktioniert nicht
-    nochmal versuchen
-    c'est faux
-    ce n'est pas ce que
-    ça ne marche pas
-    está mal
-    eso no es
-    no funciona
-    non funziona
-    è sbagliato
-    está errado
-    não funciona
-    неправильно
-    это неверно
-    не работает
-    не то
-    不对
-    不正确
-    错了
-    違います
-    間違って
-    틀렸
-    아니야
-    غير صحيح
-    خطأ
-""")
 
 _CODE = re.compile(
     r"```|^[ \t]{0,8}(?:def|class|import|from|function|const|let|var|public|private|return|SELECT|#include|fn|func|package)\b"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
-from balancer.core.types import Decision, ReplicaId
+from balancer.core.types import Decision, ReplicaId, RequestView
 
 
 class Price(NamedTuple):
@@ -141,7 +141,8 @@ class Score(NamedTuple):
 class Text:
     """What classifier and rules see of a request: bounded text, never images. `last` is the last user turn, head and tail of
     it where it is long (`last_bytes` is how long), `before` a bounded view of the user turns before it, `system` of the
-    instructions. `turns` counts user turns. `answer_tokens` is the answer's limit that the request names.
+    instructions. `turns` counts user turns. `answer_tokens` is the answer's limit that the request names. `tool_failed`: the
+    last result of a tool says that it failed.
     """
 
     last: str
@@ -154,6 +155,7 @@ class Text:
     tools: int = 0
     structured: bool = False
     answer_tokens: int | None = None
+    tool_failed: bool = False
 
 
 class Classifier(ABC):
@@ -221,19 +223,24 @@ class Plan:
 
 
 class Offer(NamedTuple):
-    """What a tier would do with the request now. `ttft_s` and `cost_s` are None where the policy counts in no seconds."""
+    """What a tier would do with the request now. `ttft_s` and `cost_s`, which counts what others wait for it as well, are None
+    where the policy counts in no seconds, `usd` where no price is known.
+    """
 
     tier: Tier
     decision: Decision
     ttft_s: float | None
     usd: float | None
     uncached_tokens: int = 0
+    cost_s: float | None = None
 
 
 class Choice(NamedTuple):
     """The tier and the replica, why, and what it was chosen from: the receipt.
 
-    `reason`: asked, rule, score, band, sticky, default, explore, shadow, canary, fallback.
+    `reason`: asked, rule, score, band, sticky, escalated, default, explore, shadow, canary, fallback.
+    `request` is what is sent: the request as asked of the tier's model. `saved_usd` is what a conversation saves, waiting
+    included, that moves down.
     """
 
     tier: Tier
@@ -243,3 +250,5 @@ class Choice(NamedTuple):
     propensity: float = 1.0
     shadow: str = ""  # the tier that would have been chosen
     offers: Sequence[Offer] = ()
+    request: RequestView | None = None
+    saved_usd: float | None = None

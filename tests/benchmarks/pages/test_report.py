@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.__main__ import app
 from benchmarks.chaos.verdict import Outcome
 from benchmarks.drawing import Axis
+from benchmarks.joint.figures import FIGURES
 from benchmarks.pages.html import page
 from benchmarks.pages.section import Section
 from benchmarks.pages.sections import sections
@@ -40,6 +41,14 @@ KINDS = {
             | dict.fromkeys(SIMULATED, load)
             for arm in ("predicted_latency", "round_robin")
             for load in (0.5, 1.0)
+        ],
+    },
+    "joint": {
+        "plan": {},
+        "rows": [
+            {"workload": "chat", "rival": "turns", "load": 0.8, "arm": arm, "share": 0.3, "seed": 1}
+            | dict.fromkeys(FIGURES, value)
+            for arm, value in (("joint", 0.7), ("turns", 0.6))
         ],
     },
     "decide": {"plan": {"prompts": 500, "policy": "cache_aware"}, "figures": {"p50_us/8": 100.0, "p99_us/8": 150.0}},
@@ -113,6 +122,7 @@ def test_every_kind_of_result_is_a_section_with_its_goals(every_kind):
         "compare",
         "run",
         "simulate",
+        "joint",
         "overhead",
         "decide",
         "chaos",

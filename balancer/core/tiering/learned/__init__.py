@@ -3,7 +3,7 @@
 from balancer.core.tiering.learned.classifier import Learned, Projection, unit
 from balancer.core.tiering.learned.given import Given
 from balancer.core.tiering.learned.heads import HEADS, Head, Seen, WrongArrays, standard
-from balancer.core.tiering.learned.view import view
+from balancer.core.tiering.score.view import view
 
 __all__ = [
     "HEADS",

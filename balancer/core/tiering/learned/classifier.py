@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancer.core.tiering.learned.heads import HEADS, Arrays, Head, Seen, Words, WrongArrays
-from balancer.core.tiering.learned.view import view
 from balancer.core.tiering.score.features import BUCKETS, Features, Floats
+from balancer.core.tiering.score.view import view
 from balancer.core.tiering.types import Classifier, Score, Text
 
 UNSEEN: Final = "words unlike those it was trained on"

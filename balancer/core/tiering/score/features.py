@@ -165,13 +165,12 @@ _HEAD: Final = (
     "characters", "words", "word length", "long words", "lines", "distinct words", "fences", "numbers", "capitals",
     "bullets", "options", "words per sentence",
 )  # fmt: skip
-SHAPE: Final = (
-    *_HEAD,
-    *("upper", "digits", "high", "spaces", "newlines", "continued"),
-    *_MARKS,
-    *_GROUPS,
-)
-"""What the columns of a shape are. Counts are log1p of the count."""
+_COUNTED: Final = ("upper", "digits", "high", "spaces", "newlines", "continued", *_MARKS)
+SHAPE: Final = (*_HEAD, *_COUNTED, *_GROUPS, *(f"{name}, density" for name in (*_COUNTED, *_GROUPS)))
+"""What the columns of a shape are. Counts are log1p of the count; densities the square roots of shares, of bytes or of words."""
+
+
+_OF_BYTES: Final = np.arange(len(_COUNTED) + len(_GROUPS)) < len(_COUNTED)
 
 
 def featurize(text: str, characters: int | None = None) -> Features:
@@ -226,5 +225,6 @@ def _shape(
         np.log1p(np.count_nonzero(letters)),
         np.log1p(count / sentences),
     )
-    rest = np.log1p(np.concatenate((counts[1:], np.bincount(groups, minlength=len(_GROUPS) + 1)[1:])))
-    return np.concatenate((np.array(head), rest)).astype(np.float32)
+    rest = np.concatenate((counts[1:], np.bincount(groups, minlength=len(_GROUPS) + 1)[1:]))
+    shares = rest / np.where(_OF_BYTES, max(1, len(raw)), many)
+    return np.concatenate((np.array(head), np.log1p(rest), np.sqrt(shares))).astype(np.float32)

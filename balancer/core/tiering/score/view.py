@@ -1,4 +1,4 @@
-"""What of a request a learned classifier reads: the question, or why there is none. The same in training as when it serves."""
+"""What of a request a score reads: the question, or why there is none. The same in training as when it serves."""
 
 from typing import Final, NamedTuple
 
