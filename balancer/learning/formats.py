@@ -17,7 +17,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -84,8 +84,10 @@ def read(path: Path) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, "Mapping[str, Any] | _Wrong"]]:
-    opened: IO[bytes] = gzip.open(path) if path.name.endswith(".gz") else path.open("rb")
-    with opened as stream:
+    with path.open("rb") as raw, contextlib.ExitStack() as opened:
+        stream: Any = raw
+        if path.name.endswith(".gz"):
+            stream = opened.enter_context(gzip.GzipFile(fileobj=raw))
         if path.name.removesuffix(".gz").endswith(".csv"):
             with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
                 yield from _csv_lines(text)

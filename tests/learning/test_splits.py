@@ -6,17 +6,19 @@ from hypothesis import strategies as st
 from balancer.learning.rows import BadData
 from balancer.learning.splits import domains, families, folds, print_of
 
-TEMPLATE = "Please read the following multiple-choice question and give the letter of the one answer that you think is right. "
+TEMPLATE = (
+    "Please read the following multiple-choice question and give the letter of the one answer that is right. "
+)
 PROMPTS = [f"question {i} about {word}" for i in range(20) for word in ("apples", "pears", "plums")]
 
 
 def test_near_duplicates_are_a_family():
-    long = "Compute how many apples a farmer has left who sells a third of them, eats two of them every day, and gives another ten away"
+    long = "Compute how many apples a farmer has left who sells a third, eats two of them every day, and gives another ten away"
     assert families([long, long.upper() + " ...now!", "another"]).tolist() in ([0, 0, 1], [1, 1, 0])
 
 
 def test_a_template_is_no_family():
-    found = families([f"{TEMPLATE}{word} or not?" for word in "a b c d e f g h".split()])
+    found = families([f"{TEMPLATE}{word} or not?" for word in "abcdefgh"])
     assert len(set(found.tolist())) == 8
 
 
