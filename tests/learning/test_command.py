@@ -168,7 +168,7 @@ def test_rows_that_were_trained_on_do_not_judge(run, data, others, tmp_path):
             ["train", "rows.jsonl", "--out", "x.npz", "--router", "mf", "--embeddings", "http://x"],
             "needs --embeddings-model",
         ),
-        (["train", "rows.jsonl", "--out", "x.npz", "--router", "mf", "--encoder", "no"], "encoder"),
+        (["train", "rows.jsonl", "--out", "x.npz", "--router", "mf", "--encoder", "my-encoder"], "encoder"),
         (
             ["train", "rows.jsonl", "--out", "x.npz", "--embeddings-key-env", "NO_SUCH"],
             "the environment has no NO_SUCH",
