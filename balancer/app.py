@@ -2,40 +2,36 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import random
-import signal
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from ssl import SSLError
 
-import uvloop
 from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
+from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
-from balancer.config.build_tiering import Built, make_tiering
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
+from balancer.frontend.assembly import make_handler
 from balancer.frontend.auth import ApiKeys
-from balancer.frontend.claims import Claims
-from balancer.frontend.handler import Handler
 from balancer.frontend.listeners import Listeners
 from balancer.frontend.own import OwnPages
-from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
+from balancer.observers.gpu.reader import NvmlReader
+from balancer.observers.gpu.watch import GpuWatch
 from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
-from balancer.tier_state import TierState
-from balancer.tiered import Tiers
-from balancer.vllm_api.routes import inference_routes
+from balancer.service_manager import ServiceManager
+from balancer.tier_state import Prepared, TierState, prepare
 
 log = logging.getLogger("balancer")
 
@@ -49,35 +45,10 @@ LAST_WORDS_S = 1.0
 """How long the ends of answers that are broken off may take to reach their clients."""
 
 
-def run(loaded: Loaded) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit status."""
-    settings = loaded.settings
-    configure_logging(settings.log_level, settings.log_format)
-    factory = uvloop.new_event_loop if settings.event_loop == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_serve(loaded))
-
-
-async def _serve(loaded: Loaded) -> int:
-    async with started(loaded) as balancer:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, balancer.reloader.ask)
-        try:
-            await balancer.listen()
-        except OSError as error:
-            log.error("cannot listen on %s", error.strerror or error)  # noqa: TRY400 - no defect
-            return 1
-        # what is there now stays; a proxy makes little garbage in cycles, and much that lives as long as a request
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        await balancer.until_stopped()
-    return 0
-
-
 @contextlib.asynccontextmanager
-async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
-    """A balancer with its side loops running, not listening yet."""
-    balancer = Balancer(loaded)
+async def started(loaded: Loaded, reader: NvmlReader | None = None) -> AsyncIterator["Balancer"]:
+    """A balancer with its side loops running, not listening yet. `reader` reads this host's GPUs."""
+    balancer = Balancer(loaded, reader or NvmlReader())
     try:
         yield balancer
     finally:
@@ -85,24 +56,29 @@ async def started(loaded: Loaded) -> AsyncIterator["Balancer"]:
 
 
 class Balancer:
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, reader: NvmlReader) -> None:
         settings = self._settings = loaded.settings
         self._loop = asyncio.get_running_loop()
         self._draining = False
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
+        self.outcomes = open_outcomes(settings)  # before anything that has to be closed
         self.decider = make_decider(settings, random.Random().random)
         supervisor = self._supervisor = Supervisor()
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
+        self.metrics.outcomes = self.outcomes
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
+        self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
-        self._tiers = TierState(self.decider, self.metrics.tiers)
+        moods = None if self.outcomes is None else self.outcomes.moods
+        self._tiers = TierState(self.decider, self.metrics.tiers, None if moods is None else moods.of)
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
-        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration)
+        self._manager = ServiceManager(os.environ)
+        self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
         self._admin = Admin(self.decider, self.replicas, self.reloader)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
@@ -111,6 +87,8 @@ class Balancer:
         self._prepare(settings)()
         supervisor.start("configuration", self.reloader.watch)
         supervisor.start("silent_replicas", self._lifecycle.watchman.look)
+        if self._manager.watchdog_s is not None:
+            supervisor.start("watchdog", self._manager.alive)
         supervisor.start("prices", self._tiers.look)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
@@ -123,9 +101,9 @@ class Balancer:
             server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, SSLError) as error:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
-        return partial(self._apply, settings, ApiKeys(keys), make_tiering(settings, os.environ))
+        return partial(self._apply, settings, ApiKeys(keys), prepare(settings, os.environ))
 
-    def _apply(self, settings: Settings, keys: ApiKeys, built: Built | None) -> Changes:
+    def _apply(self, settings: Settings, keys: ApiKeys, prepared: Prepared) -> Changes:
         """Make the settings hold, all that are not marked AT_START. Here and nowhere else, at the start as later."""
         before, self._settings = self._settings, settings
         if (before.log_level, before.log_format) != (settings.log_level, settings.log_format):
@@ -134,12 +112,26 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
-        tiers = self._tiers.apply(built, {}, settings.tier_header)
-        self._own.names = () if built is None else built.catalog.names()
-        self._server.handler = self._make_handler(settings, keys, tiers)
+        tiers = self._tiers.apply(prepared)
+        self._own.names = prepared.names
+        self._server.handler = make_handler(
+            settings,
+            keys,
+            tiers,
+            lifecycle=self._lifecycle,
+            decider=self.decider,
+            pins=self._pins,
+            own=self._own,
+            metrics=self.metrics,
+            outcomes=self.outcomes,
+            is_draining=self._is_draining,
+        )
+        self.metrics.name_tenants(keys.names)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
+        if self.outcomes is not None:
+            self.outcomes.keeps = kept_outcomes(settings)
         self._lifecycle.limit(LifecycleLimits.of(settings))
         self.decider.configure(
             health_policy(settings),
@@ -147,32 +139,9 @@ class Balancer:
             panic_threshold=settings.panic_threshold,
             warmup_s=settings.warmup_s,
         )
-        providers = () if built is None else built.providers
-        return self.replicas.apply(settings, replica_authorization(settings), providers)
-
-    def _make_handler(self, settings: Settings, keys: ApiKeys, tiers: Tiers | None) -> Handler:
-        realtime = Realtime(
-            self.decider,
-            replica_authorization=replica_authorization(settings),
-            connect_timeout_s=settings.connect_timeout_s,
-        )
-        return Handler(
-            self._lifecycle,
-            self.decider,
-            self._pins,
-            self._own,
-            realtime,
-            inference_routes(scale_out=settings.scale_out_routes),
-            keys,
-            Claims(settings.timeout_headers, settings.tenant_header),
-            session_headers=settings.session_headers,
-            request_id_headers=settings.request_id_headers if settings.access_log else None,
-            max_body_bytes=settings.max_body_bytes,
-            is_draining=self._is_draining,
-            tiers=tiers,
-            names_decisions=settings.decision_headers or tiers is not None,
-            heal=settings.heal_json,
-        )
+        changes = self.replicas.apply(settings, replica_authorization(settings), prepared.providers)
+        self.gpus.configure(settings)
+        return changes
 
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""
@@ -189,28 +158,16 @@ class Balancer:
         at = f"{'https' if self._tls else 'http'}://{host}:{port}"
         log.info("listening on %s, policy %s, %d replicas", at, settings.policy, len(self.decider.fleet))
 
-    async def until_stopped(self) -> None:
-        """Until SIGTERM or SIGINT; then drain. A second signal ends the draining."""
-        stop, now = asyncio.Event(), asyncio.Event()
-
-        def on_signal() -> None:
-            (now if stop.is_set() else stop).set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, on_signal)
-        await stop.wait()
-        async with asyncio.TaskGroup() as group:
-            drain = group.create_task(self.drain())
-            hurry = group.create_task(now.wait())
-            await asyncio.wait((drain, hurry), return_when=asyncio.FIRST_COMPLETED)
-            drain.cancel()
-            hurry.cancel()
+    def serves(self) -> None:
+        self._manager.ready(f"{len(self.decider.fleet)} replicas, policy {self._settings.policy}")
 
     async def drain(self) -> None:
         """Not ready any more; take new requests for a while; then close the port, let the running ones end, and end the rest."""
         self._draining = True
         settings, decider = self._settings, self.decider
-        log.info("draining: %d requests in flight, %d held", decider.fleet.in_flight, len(decider.line))
+        left = f"{decider.fleet.in_flight} requests in flight, {len(decider.line)} held"
+        log.info("draining: %s", left)
+        self._manager.stopping(f"draining: {left}")
         await asyncio.sleep(settings.drain_delay_s)
         # who watches and operates may do so to the end, unless a successor on the same port is there for that
         await self.listeners.close(*(() if settings.reuse_port else (self._server,)))
@@ -230,7 +187,10 @@ class Balancer:
         for server in (self._server, self._scrapes, self._admins):
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
+        await self.gpus.close()
         await self.replicas.close()
+        if self.outcomes is not None:
+            await self.outcomes.close()
         log.info("stopped")
 
     async def _answers_end(self, within_s: float) -> None:
@@ -246,4 +206,4 @@ class Balancer:
     async def _scrape(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/metrics":
             return web.Response(status=404)
-        return self._own.metrics(request)
+        return await self._own.metrics(request)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 import typer
 
 import balancer
+from balancer import tier_cli
 
 if TYPE_CHECKING:
     from balancer.config import Loaded
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
+app.add_typer(tier_cli.app)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,7 +59,7 @@ def _serve(context: typer.Context) -> None:
     """Balance requests over vLLM replicas."""
 
     def serve(loaded: "Loaded") -> int:
-        from balancer.app import run  # noqa: PLC0415
+        from balancer.process import run  # noqa: PLC0415
 
         return run(loaded)
 
@@ -117,6 +119,23 @@ def _replica(context: typer.Context) -> None:
     _run(context, replica, parameters, normalised(context.args, flags))
 
 
+@app.command("agent")
+def _agent(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 9401,
+    interval_s: Annotated[float, typer.Option(help="Seconds between two readings.")] = 1.0,
+) -> None:
+    """Tell balancers on other hosts of the GPUs of this one."""
+    from balancer.agent import AgentOptions, run_agent  # noqa: PLC0415
+
+    try:
+        options = AgentOptions(host, port, interval_s)
+    except ValueError as error:
+        typer.echo(f"balancer agent: {error}", err=True)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+    raise typer.Exit(run_agent(options))
+
+
 @app.command("version")
 def _version() -> None:
     """Print the version."""
@@ -132,14 +151,14 @@ def _with_settings(context: typer.Context, action: "Callable[[Loaded], int]") ->
     def command(context: typer.Context, config: str | None, **flags: Any) -> None:
         given = {name: value for name, value in flags.items() if value is not None and value != []}
         try:
-            loaded = load(given, os.environ, config, leftovers(context.args, FLAGS))
+            code = action(load(given, os.environ, config, leftovers(context.args, FLAGS)))
         except ConfigError as error:
             count = len(error.mistakes)
             typer.echo(f"balancer: {count} mistake{'s' * (count > 1)} in the configuration", err=True)
             for mistake in error.mistakes:
                 typer.echo(f"  {mistake}", err=True)
             raise typer.Exit(WRONG_CONFIGURATION) from None
-        raise typer.Exit(action(loaded))
+        raise typer.Exit(code)
 
     _run(context, command, _settings_parameters(), normalised(context.args, FLAGS), extra=True)
 

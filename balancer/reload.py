@@ -15,6 +15,7 @@ from balancer.config import ConfigError, Loaded, Settings
 from balancer.config.reload import Watched, files, taken_over
 from balancer.config.report import digest
 from balancer.replicas import Changes
+from balancer.service_manager import ServiceManager
 
 log = logging.getLogger("balancer.config")
 
@@ -43,8 +44,11 @@ class Reloaded:
 class Reloader:
     """`loaded` is what holds."""
 
-    def __init__(self, loaded: Loaded, prepare: Prepare, series: ConfigurationSeries) -> None:
+    def __init__(
+        self, loaded: Loaded, prepare: Prepare, series: ConfigurationSeries, manager: ServiceManager
+    ) -> None:
         self.loaded = loaded
+        self._manager = manager
         self._prepare = prepare
         self._series = series
         self._asked = asyncio.Event()
@@ -79,10 +83,12 @@ class Reloader:
     async def reload(self) -> Reloaded:
         """Raises: ConfigError. Then all stays as it was."""
         async with self._one_at_a_time:
+            self._manager.reloading()
             try:
                 loaded, waiting, apply = await asyncio.to_thread(self._read)
             except ConfigError:
                 self._series.reloaded(Outcome.REFUSED)
+                self._manager.ready("a new configuration was refused, the old one holds")
                 raise
             changes = apply()
             same = loaded.settings == self.loaded.settings
@@ -97,6 +103,7 @@ class Reloader:
             if waiting and waiting != self._waiting:
                 log.warning("only a restart changes %s", ", ".join(waiting))
             self._waiting = waiting
+            self._manager.ready(f"the configuration was read anew: {changes}")
             return Reloaded(outcome, changes, waiting)
 
     def _read(self) -> tuple[Loaded, tuple[str, ...], Callable[[], Changes]]:

@@ -28,6 +28,12 @@ class Verdicts:
         assert ended is not None
         self._metrics.attempted(replica.id, record.reason, ended)
         record.token_at = record.token_at or exchange.token_at
+        timing = exchange.timing
+        record.connected_s, record.asked_at, record.heard_at = (
+            timing.connected_s,
+            timing.sent_at,
+            timing.begun_at,
+        )
         if ended is Ended.ANSWERED:
             record.status = exchange.status
             self._read_answer(route, record, replica, exchange)

@@ -43,7 +43,8 @@ class Watchman:
             heard_at = exchange.heard_at if replica.gone else heard[replica]
             silent_s = now - heard_at
             streams = charge.request.stream
-            if silent_s > patience_s(replica, charge.predicted_s, streams=streams, begun=exchange.begun):
+            begun = exchange.timing.begun_at is not None
+            if silent_s > patience_s(replica, charge.predicted_s, streams=streams, begun=begun):
                 log.warning("an attempt on %s is given up after %.0f s of silence", replica.id, silent_s)
                 connection.abort(Ended.LOST)
         return LOOK_EVERY_S

@@ -13,7 +13,9 @@ from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
 from benchmarks.peers.command import peers
 from benchmarks.run.command import run
+from benchmarks.scrape.command import scrape
 from benchmarks.simulator.command import simulate
+from benchmarks.tiers.command import tiers
 
 app = typer.Typer(
     help="Benchmarks of the balancer, each figure beside its goal.",
@@ -24,6 +26,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(compare)
 app.command()(overhead)
+app.command()(scrape)
 app.command()(simulate)
 app.command()(joint)
 app.command()(decide)
@@ -33,6 +36,7 @@ app.command()(soak)
 app.command()(peers)
 app.command()(report)
 app.command()(crosscheck)
+app.command()(tiers)
 
 
 @app.callback()

@@ -107,6 +107,18 @@ def test_environment_and_file(run, monkeypatch, tmp_path):
     assert {key.strip(): origin for key, origin in origins.items()}["host: h"] == f"{path}:3"
 
 
+def test_tiers_in_words_and_warnings_beside_them(run):
+    tiers = (
+        "--tiers",
+        '{"small": {"model": "m"}, "lost": {"model": "n"}}',
+        "--virtual-models",
+        '{"auto": {"tiers": "small"}}',
+    )
+    code, out, err = run("check-config", "--worker-urls", "http://a", *tiers)
+    assert (code, err) == (0, "warning: tier `lost` is named by no virtual model\n")
+    assert "#   auto: small\n" in out
+
+
 @pytest.mark.parametrize("command", ["serve", "check-config"])
 def test_all_mistakes_of_the_command_line_at_once(run, command):
     code, out, err = run(
@@ -127,9 +139,9 @@ def test_all_mistakes_of_the_command_line_at_once(run, command):
 
 def test_serve_runs_the_balancer_with_the_settings_and_leaves_with_its_code(run, monkeypatch):
     served = []
-    app = types.ModuleType("balancer.app")
+    app = types.ModuleType("balancer.process")
     app.run = lambda loaded: served.append(loaded.settings) or 3
-    monkeypatch.setitem(sys.modules, "balancer.app", app)
+    monkeypatch.setitem(sys.modules, "balancer.process", app)
     assert run("serve", "--worker-urls", "http://a", "--api-key", "-k")[0] == 3
     [settings] = served
     assert settings.replicas[0].url == "http://a:80"

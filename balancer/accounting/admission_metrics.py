@@ -1,65 +1,51 @@
-"""Who waits in the balancer, who may not, how fast the queues drain, and whose metrics are too old to judge by."""
+"""Who waits in the balancer, who may not, and how fast the queues drain."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
+from balancer.accounting.exposition import Samples, counter, gauge
 from balancer.core.admission import Line
-from balancer.core.fleet.fleet import Fleet
+from balancer.core.admission.limits import Reason
 
 Label = Callable[[str | None], str]
 """A model as a bounded label value."""
 
+_HELD = gauge(
+    "balancer_held_requests",
+    "Requests that wait in the balancer, by model and priority: high (below 0), default, low (above 0).",
+    "model_name",
+    "priority",
+)
+_RATE = gauge(
+    "balancer_queue_drain_rate",
+    "Requests a second that are sent from the queue of the model, while any wait; Retry-After is computed from it.",
+    "model_name",
+)
+_REFUSED = counter(
+    "balancer_refused",
+    "Requests refused for overload: queue_full, pushed_out, waited_too_long, or deadline, which passed while they waited.",
+    "model_name",
+    "reason",
+)
 
-def collect(line: Line, label: Label, now: float) -> Iterator[Metric]:
-    held = GaugeMetricFamily(
-        "balancer_held_requests",
-        "Requests that wait in the balancer, by model and priority: high (below 0), default, low (above 0).",
-        labels=("model_name", "priority"),
-    )
-    rates = GaugeMetricFamily(
-        "balancer_queue_drain_rate",
-        "Requests a second that are sent from the queue of the model, while any wait; Retry-After is computed from it.",
-        labels=("model_name",),
-    )
-    refused = CounterMetricFamily(
-        "balancer_refused",
-        "Requests refused for overload: queue_full, pushed_out, waited_too_long, or deadline, which passed while they waited.",
-        labels=("model_name", "reason"),
-    )
+
+def collect(line: Line, models: Iterable[str], label: Label, now: float) -> Iterator[Samples]:
     lengths: Counter[tuple[str, str]] = Counter()
-    drained: dict[str, float] = {}
+    rates: defaultdict[str, float] = defaultdict(float)
     for model, rate in line.rates():
         name = label(model)
         lengths[name, "default"] += 0
-        drained[name] = drained.get(name, 0.0) + rate.per_s(now)
-    for name, per_s in drained.items():
-        rates.add_metric((name,), per_s)
+        rates[name] += rate.per_s(now)
     for request in line.requests():
         lengths[label(request.model), _class(request.priority)] += 1
-    for key, count in lengths.items():
-        held.add_metric(key, count)
-    refusals: Counter[tuple[str, str]] = Counter()
+    refusals: Counter[tuple[str, str]] = Counter(
+        {(model, reason): 0 for model in models for reason in Reason}
+    )
     for (model, reason), count in line.refused.items():
         refusals[label(model), reason] += count
-    for key, count in refusals.items():
-        refused.add_metric(key, count)
-    yield from (held, rates, refused)
-
-
-def stale(fleet: Fleet, now: float) -> Metric:
-    family = GaugeMetricFamily(
-        "balancer_replica_metrics_stale",
-        "1 while the replica's own metrics are too old or do not tell who waits: it is judged by what this balancer has there.",
-        labels=("replica",),
-    )
-    for replica in fleet:
-        if replica.external:
-            continue  # it has none
-        told = replica.sample is not None and replica.sample.waiting is not None
-        family.add_metric((replica.id,), not (told and replica.fresh(now)))
-    return family
+    yield _HELD, list(lengths.items())
+    yield _RATE, [((name,), per_s) for name, per_s in rates.items()]
+    yield _REFUSED, list(refusals.items())
 
 
 def _class(priority: int) -> str:

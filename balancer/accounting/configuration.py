@@ -4,7 +4,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from time import time
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from balancer.accounting.exposition import Samples, counter, gauge, info
+
+_CONFIG = info("balancer_config", "Digest of the settings that hold, secrets left out.", "digest")
+_READ_AT = gauge(
+    "balancer_config_last_reload_success_timestamp_seconds",
+    "When the configuration was last read without a mistake.",
+)
+_RELOADS = counter(
+    "balancer_config_reloads",
+    "Attempts to reload the configuration: applied, unchanged, refused (a mistake: the old one stays).",
+    "outcome",
+)
+_WAITING = gauge(
+    "balancer_config_waits_for_restart",
+    "1 for each setting whose new value only a restart brings.",
+    "setting",
+)
 
 
 class ConfigurationSeries:
@@ -23,30 +39,9 @@ class ConfigurationSeries:
         self._digest, self._configured_at = digest, time()
         self._waiting_for_restart = waiting_for_restart
 
-    def collect(self) -> Iterator[Metric]:
-        yield InfoMetricFamily(
-            "balancer_config",
-            "Digest of the settings that hold, secrets left out.",
-            {"digest": self._digest},
-        )
-        yield GaugeMetricFamily(
-            "balancer_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last read without a mistake.",
-            value=self._configured_at,
-        )
-        reloads = CounterMetricFamily(
-            "balancer_config_reloads",
-            "Attempts to reload the configuration: applied, unchanged, refused (a mistake: the old one stays).",
-            labels=("outcome",),
-        )
-        for outcome in ("applied", "unchanged", "refused"):
-            reloads.add_metric((outcome,), self._reloads[outcome])
-        yield reloads
-        waiting = GaugeMetricFamily(
-            "balancer_config_waits_for_restart",
-            "1 for each setting whose new value only a restart brings.",
-            labels=("setting",),
-        )
-        for setting in self._waiting_for_restart:
-            waiting.add_metric((setting,), 1)
-        yield waiting
+    def collect(self) -> Iterator[Samples]:
+        yield _CONFIG, [((self._digest,), 1.0)]
+        yield _READ_AT, [((), self._configured_at)]
+        outcomes = ("applied", "unchanged", "refused")
+        yield _RELOADS, [((outcome,), self._reloads[outcome]) for outcome in outcomes]
+        yield _WAITING, [((setting,), 1.0) for setting in self._waiting_for_restart]

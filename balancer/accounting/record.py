@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from balancer.core.tiering.types import Target
-from balancer.core.types import Usage
+from balancer.core.types import Decision, Usage
 
 
 @dataclass(slots=True)
@@ -41,10 +41,13 @@ class Tiered:
 
 @dataclass(slots=True)
 class Record:
-    """Times are seconds on the monotonic clock. `status` is what the client was told, 499 if it left before.
+    """Times are seconds on the monotonic clock: the request's head came at `begun_at`, its last byte at `arrived_at`. `status` is
+    what the client was told, 499 if it left before.
 
     `waited_s` is how long the balancer held the request before it sent it, None if it did not; `predicted_ttft_s` is the TTFT
-    that its policy expected of the attempt sent at `sent_at`. What is told of attempts is told of the last one.
+    that its policy expected of the attempt dispatched at `sent_at`; a connection was opened for it in `connected_s`, unless one
+    was open, the request was written at `asked_at`, and the answer's first byte came at `heard_at`. What is told of attempts is
+    told of the last one, but for `decided_s`, which is the time that all decisions took.
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
     nothing), `replica` (it broke off), `shutdown` or `timeout` (ours). `resumed` counts how often another replica went on with
@@ -53,7 +56,10 @@ class Record:
 
     path: str
     arrived_at: float
+    begun_at: float | None = None
+    understood_at: float | None = None
     model: str | None = None
+    tenant: str = ""
     replica: str | None = None
     reason: str = ""
     status: int = 0
@@ -61,9 +67,13 @@ class Record:
     attempts: int = 0
     resumed: int = 0
     matched_tokens: int = 0
+    decided_s: float = 0.0
     waited_s: float | None = None
     sent_at: float = 0.0
     predicted_ttft_s: float | None = None
+    connected_s: float | None = None
+    asked_at: float | None = None
+    heard_at: float | None = None
     token_at: float | None = None
     ended_at: float = 0.0
     usage: Usage | None = None
@@ -71,3 +81,12 @@ class Record:
     decision_id: str = ""
     mended: tuple[int, int] | None = None
     tiered: "Tiered | None" = None
+
+    def sends(self, decision: Decision, sent_at: float) -> None:
+        """Another attempt begins."""
+        self.attempts += 1
+        self.replica, self.reason = decision.replica, decision.reason
+        self.matched_tokens = decision.matched_tokens
+        self.sent_at, self.predicted_ttft_s = sent_at, decision.predicted_s
+        self.connected_s = self.asked_at = self.heard_at = None
+        self.usage, self.output_events = None, 0

@@ -6,7 +6,28 @@ Labels are bounded by the configuration: `virtual_model` is one of its names, or
 from collections import Counter
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from balancer.accounting.exposition import Samples, counter
+
+_REQUESTS = counter(
+    "balancer_tier_requests",
+    "Requests for which a tier was chosen, by the tier that was asked last and why: asked, rule, score, band, sticky, "
+    "escalated, default, explore, shadow, canary, fallback.",
+    "virtual_model",
+    "tier",
+    "reason",
+)
+_LEFT = counter(
+    "balancer_tier_fallbacks",
+    "How often a tier was left for another, or for an error, by trouble: saturated, failing, context, limited, timeout.",
+    "tier",
+    "reason",
+)
+_USD = counter("balancer_cost_usd", "What answers cost, by the prices of their tiers.", "model_name", "tier")
+_HEALED = counter(
+    "balancer_healed",
+    "Texts that should have been JSON and were not, by what became of them: healed, failed.",
+    "outcome",
+)
 
 
 class TierSeries:
@@ -30,34 +51,8 @@ class TierSeries:
         self._healed["healed"] += healed
         self._healed["failed"] += failed
 
-    def collect(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "balancer_tier_requests",
-            "Requests for which a tier was chosen, by the tier that was asked last and why: asked, rule, score, band, sticky, "
-            "escalated, default, explore, shadow, canary, fallback.",
-            labels=("virtual_model", "tier", "reason"),
-        )
-        for asked, count in self._requests.items():
-            requests.add_metric(asked, count)
-        left = CounterMetricFamily(
-            "balancer_tier_fallbacks",
-            "How often a tier was left for another, or for an error, by trouble: saturated, failing, context, limited, timeout.",
-            labels=("tier", "reason"),
-        )
-        for trouble, count in self._left.items():
-            left.add_metric(trouble, count)
-        usd = CounterMetricFamily(
-            "balancer_cost_usd",
-            "What answers cost, by the prices of their tiers.",
-            labels=("model_name", "tier"),
-        )
-        for whose, amount in self._usd.items():
-            usd.add_metric(whose, amount)
-        healed = CounterMetricFamily(
-            "balancer_healed",
-            "Texts that should have been JSON and were not, by what became of them: healed, failed.",
-            labels=("outcome",),
-        )
-        for outcome in ("healed", "failed"):
-            healed.add_metric((outcome,), self._healed[outcome])
-        yield from (requests, left, usd, healed)
+    def collect(self) -> Iterator[Samples]:
+        yield _REQUESTS, list(self._requests.items())
+        yield _LEFT, list(self._left.items())
+        yield _USD, list(self._usd.items())
+        yield _HEALED, [((outcome,), self._healed[outcome]) for outcome in ("healed", "failed")]

@@ -3,7 +3,8 @@
 from balancer.config.keys import client_keys, replica_authorization
 from balancer.config.load import Loaded, load
 from balancer.config.mistakes import ConfigError, Mistake
-from balancer.config.schema import Replica, Settings
+from balancer.config.replica import Replica
+from balancer.config.schema import Settings
 
 __all__ = [
     "ConfigError",

@@ -1,6 +1,7 @@
 """Settings to core objects."""
 
-from balancer.config.schema import PolicyName, Replica, Settings
+from balancer.config.replica import Replica
+from balancer.config.schema import PolicyName, Settings
 from balancer.core.admission import Limits
 from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet

@@ -3,6 +3,8 @@
 Every mistake of every source is found before any is told.
 """
 
+import re
+import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from balancer.config import sources
+from balancer.config import classifiers, sources
 from balancer.config.describe import Location, describe_at, key_at, keys_at
 from balancer.config.extras import can_heal
 from balancer.config.keys import keys_in
@@ -23,8 +25,12 @@ from balancer.config.names import SECRETS
 from balancer.config.resolve import Findings, by_setting
 from balancer.config.schema import Settings
 from balancer.config.sources import Given
+from balancer.learning.files import WrongFile
 
 DEFAULT = "default"
+
+_VARIABLE = re.compile("[A-Z_][A-Z0-9_]{0,63}")
+"""What is no such name may be the key itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,8 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
             expected = str(error["ctx"]["error"])
         case _:
             expected = describe_at(Settings, location)
-    return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
+    hidden = setting in SECRETS or location[-1] == "api_key_env"
+    return Mistake(key, expected, origin, None if hidden else shown(error["input"]))
 
 
 def _outside_mistakes(
@@ -159,11 +166,12 @@ def _outside_mistakes(
         if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
             location = ("tiers", name, "api_key_env")
             expected = "the name of an environment variable that holds a key of printable ASCII"
-            yield Mistake(key_at(location), expected, _origin(location, given), shown(tier.api_key_env))
+            named = shown(tier.api_key_env) if _VARIABLE.fullmatch(tier.api_key_env) else None
+            yield Mistake(key_at(location), expected, _origin(location, given), named)
     for at, path in settings.classifier_files():
         try:
-            path.read_bytes()
-        except (OSError, ValueError) as error:
+            classifiers.read([str(path)])
+        except (OSError, WrongFile) as error:
             why = error.strerror if isinstance(error, OSError) else error
             expected = f"prior, length or a readable file: {why}"
             yield Mistake(key_at(at), expected, _origin(at, given), shown(str(path)))
@@ -174,7 +182,7 @@ def _outside_mistakes(
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
     """Files are read before anything listens, whatever else is wrong."""
-    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file"):
+    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file", "outcome_log"):
         source = given.get(key)
         if source is None or not isinstance(source.value, str) or not source.value:
             continue
@@ -182,6 +190,9 @@ def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
         try:
             if key == "api_key_file":
                 keys_in(path)
+            elif key == "outcome_log":  # made where it is not there yet
+                if not path.parent.is_dir():
+                    yield Mistake(key, "a file in a folder that is there", source.origin, shown(source.value))
             else:
                 path.read_bytes()
         except OSError as error:

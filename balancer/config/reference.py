@@ -10,7 +10,8 @@ from balancer.config.aliases import ALIASES, PRODUCTION_STACK, STATIC_BACKENDS, 
 from balancer.config.describe import describe, key_of, noun, unwrapped
 from balancer.config.group import AT_START
 from balancer.config.names import flag, variable
-from balancer.config.schema import GROUPS, Replica, Replicas, Settings
+from balancer.config.replica import Replica
+from balancer.config.schema import GROUPS, Replicas, Settings
 from balancer.config.tiering import (
     ArmEntry,
     Can,

@@ -12,7 +12,8 @@ from balancer.config.keys import client_keys
 from balancer.config.load import Loaded
 from balancer.config.names import STRUCTURED
 from balancer.config.never import warnings
-from balancer.config.schema import Replica, Settings
+from balancer.config.replica import Replica
+from balancer.config.schema import Settings
 from balancer.config.tiering_report import readable
 
 _ORIGIN_COLUMN = 44

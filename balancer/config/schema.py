@@ -7,7 +7,7 @@ repeats the value: the value may be a secret.
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -32,48 +32,17 @@ from balancer.config.kinds import (
     one_or_many,
 )
 from balancer.config.mistakes import Contradiction
+from balancer.config.outcomes import Outcomes
+from balancer.config.replica import Replica
 from balancer.config.tiering import Tiering
 from balancer.config.tiering_check import contradictions
-from balancer.config.urls import ReplicaUrl
-
-
-class Replica(Group):
-    url: ReplicaUrl
-    """Where the replica listens: http or https, with a path prefix if a proxy in front of it adds one."""
-
-    name: Name = ""
-    """How logs and metrics call it. Default: the URL without its scheme."""
-
-    models: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(one_or_many)] | None = None
-    """The models it serves. Default: ask the replica, at `/v1/models`."""
-
-    max_in_flight: Count | None = None
-    """Its own `max_in_flight_per_replica`."""
-
-    drain: bool = False
-    """Send it nothing new; what it has in flight ends in its own time. It is still probed."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_url(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"url": value}
-        if not isinstance(value, dict | cls):
-            raise ValueError("a URL, or a mapping with `url`")  # noqa: TRY004 - pydantic collects ValueErrors only
-        return value
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if "name" not in self.model_fields_set:
-            object.__setattr__(self, "name", self.url.partition("://")[2])
-        return self
 
 
 class Replicas(Group):
     replicas: Annotated[
         tuple[Annotated[Replica, "replica URL"], ...], Field(min_length=1), BeforeValidator(one_or_many)
     ]
-    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models`, `max_in_flight` and `drain`."""
+    """The vLLM replicas: URLs, or mappings of `url`, `name`, `models` and what else stands below."""
 
     replica_api_key: Secret | None = None
     """Key sent to the replicas, as `Authorization: Bearer`. Default: the client's own header goes through."""
@@ -273,6 +242,14 @@ class Health(Group):
     """Time between two readings of a replica's `/v1/models`."""
 
 
+class Gpus(Group):
+    gpus: Annotated[Literal["auto", "off"], BeforeValidator(no_is_off)] = "auto"
+    """Whether GPUs are looked at: by NVML on this host, where it is there, and where replicas name a `gpu_agent` or `dcgm`."""
+
+    gpu_interval_s: Annotated[Period, Field(le=10)] = 2
+    """Time between two readings of them."""
+
+
 class Shutdown(Group):
     drain_delay_s: Seconds = 0
     """After SIGTERM: how long new requests are still taken while readiness already says no. Give the load balancer
@@ -324,7 +301,20 @@ class Logging(Group):
     """So many journal files are kept, beside the one that is written."""
 
 
-class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Tiering, Routing, Server, Replicas):
+class Settings(
+    Logging,
+    Outcomes,
+    Operation,
+    Shutdown,
+    Gpus,
+    Health,
+    Upstream,
+    Admission,
+    Tiering,
+    Routing,
+    Server,
+    Replicas,
+):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")
@@ -359,6 +349,12 @@ class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Tierin
             elif same_name != index:
                 yield Contradiction(
                     ("replicas", index, "name"), f"another name than that of replicas[{same_name}]"
+                )
+            if replica.dcgm and replica.gpu_agent:
+                yield Contradiction(("replicas", index, "dcgm"), "`dcgm` or `gpu_agent`, not both")
+            elif replica.dcgm and replica.gpus is None:
+                yield Contradiction(
+                    ("replicas", index, "gpus"), "its GPUs, since `dcgm` tells of no processes"
                 )
 
     def _admin_contradictions(self) -> Iterator[Contradiction]:

@@ -11,6 +11,7 @@ from balancer.core.admission import Limits, Line
 from balancer.core.errors import limited
 from balancer.core.fleet import health as rules
 from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.joint import Joint
@@ -91,16 +92,17 @@ class Decider:
         self.health, self.line.limits = health, limits
         self.fleet.panic_threshold, self.fleet.warmup_s = panic_threshold, warmup_s
 
-    def tier(self, tiers: Mapping[str, Tier] | None, calibration: Calibration | None = None) -> None:
-        """These are the tiers from now on: what was learned of shares stays. None: there are none."""
+    def tier(self, tiers: Mapping[str, Tier] | None, calibration: Calibration = lambda _: None) -> None:
+        """These are the tiers from now on, by classifiers that are calibrated so: what was learned of shares stays. None: there
+        are no tiers.
+        """
         if tiers is None:
             self.tiering = None
             return
         if self.tiering is None:
             self.tiering = Tiering(tiers)
         self.tiering.tiers = tiers
-        if calibration is not None:
-            self.tiering.calibration = calibration
+        self.tiering.calibrated(calibration)
 
     def understand(
         self,
@@ -234,10 +236,8 @@ class Decider:
         """A reading of the engine's metrics. True if it tells of a restart, which emptied the cache."""
         now, known, before = sample.taken_at, replica.sample, replica.health
         restarted = replica.sampled(sample, in_flight_when_asked)
-        capacity = sample.kv_capacity_tokens
-        resized = known is None or known.kv_capacity_tokens != capacity
-        if capacity is not None and resized and replica in self.fleet:
-            self.policy.sized(replica, capacity)
+        if known is None or known.kv_capacity_tokens != sample.kv_capacity_tokens:
+            self._size(replica)
         slept = self._turned(replica, before, rules.slept(replica, now, asleep=sample.asleep), now)
         if restarted or (slept and sample.asleep):  # every level of sleep discards the KV cache
             self._forget(replica)
@@ -246,6 +246,21 @@ class Decider:
             self.fleet.warms_up(replica, now)
         self._judge(replica, now)
         return restarted
+
+    def saw_gpus(self, replica: ReplicaState, state: GpuState, now: float) -> None:
+        """What its GPUs say of it: which of the others go before it, how fast it is, and how much it can hold."""
+        before = replica.gpu
+        self.fleet.saw_gpus(replica, state, now)
+        if state.slow != before.slow and replica in self.fleet:
+            self.policy.slowed(replica, state.slow / before.slow)
+        if state.share != before.share:
+            self._size(replica)
+
+    def _size(self, replica: ReplicaState) -> None:
+        """Tell the policy what the engine can hold, if it is known."""
+        capacity = replica.sample and replica.sample.kv_capacity_tokens
+        if capacity and replica in self.fleet:
+            self.policy.sized(replica, max(1, round(replica.gpu.share * capacity)))
 
     def unread(self, replica: ReplicaState, now: float, *, answered: bool) -> None:
         """The replica's metrics could not be read: it did not answer for them, or not with such a page."""

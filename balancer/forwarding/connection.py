@@ -6,6 +6,7 @@ what goes to the client are the bytes themselves.
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import cast
 
 import httptools
@@ -27,6 +28,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_timer",
         "closed",
+        "connected_s",
         "first_byte_timeout_s",
         "idle_since",
         "idle_timeout_s",
@@ -50,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.idle_timeout_s: float | None = None
         self.closed = False
         self.uses = 0
+        self.connected_s = 0.0  # how long that took
         self.idle_since = 0.0
 
     def send(self, head: bytes, body: bytes, exchange: Exchange) -> None:
@@ -59,7 +62,10 @@ class Connection(asyncio.Protocol):
         self._head = b""
         self._messages = 0
         self._complete = False
+        if not self.uses:
+            exchange.timing.connected_s = self.connected_s
         self.uses += 1
+        exchange.timing.sent_at = monotonic()
         if self.first_byte_timeout_s is not None:
             self._arm(self.first_byte_timeout_s, Ended.SLOW_FIRST_BYTE)
         if len(body) <= 64 * 1024:
@@ -100,7 +106,7 @@ class Connection(asyncio.Protocol):
             return
         if exchange.delimited_by_close and exc is None:
             exchange.on_bytes(b"", complete=True)
-        elif self.uses > 1 and not exchange.begun:
+        elif self.uses > 1 and exchange.timing.begun_at is None:
             exchange.end(Ended.STALE)
         else:
             exchange.end(Ended.BROKEN)
@@ -113,7 +119,8 @@ class Connection(asyncio.Protocol):
             return
         exchange.heard_at = self._loop.time()
         if self._head is not None:
-            exchange.begun = True
+            if exchange.timing.begun_at is None:
+                exchange.timing.begun_at = monotonic()
             split = self._split_head(data)
             if split is None:
                 if self._timer is None and self.idle_timeout_s is not None and not self.closed:

@@ -21,10 +21,11 @@ from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.framing import BODILESS, framing, without_line_ends
-from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s
+from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s, told_by_strangers
 from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.manners import OWN, Manners
-from balancer.forwarding.sse import SseScanner, up_to_death
+from balancer.forwarding.sse import SseScanner, before_death
+from balancer.forwarding.timing import Gaps, Timing
 from balancer.vllm_api.answers import is_aborted
 
 HOLD_BYTES = 256 * 1024
@@ -38,6 +39,7 @@ _CONTROLS = bytes(range(0x20)) + b"\x7f"
 class Exchange:
     __slots__ = (
         "_client",
+        "_gaps",
         "_held",
         "_held_bytes",
         "_last",
@@ -54,7 +56,6 @@ class Exchange:
         "_withheld",
         "aborted",
         "added",
-        "begun",
         "body_bytes",
         "committed",
         "congested",
@@ -67,6 +68,7 @@ class Exchange:
         "reason",
         "scanner",
         "status",
+        "timing",
         "token_at",
     )
 
@@ -77,6 +79,7 @@ class Exchange:
         on_token: Callable[[float], None],
         on_id: Callable[[str], None] | None = None,
         leg: Leg = WHOLE,
+        gaps: Gaps | None = None,
         manners: Manners = OWN,
         added: bytes = b"",
     ) -> None:
@@ -85,6 +88,7 @@ class Exchange:
         self._loop = loop
         self._on_token = on_token
         self._on_id = on_id
+        self._gaps = gaps
         self._leg = leg
         self.manners = manners
         self.added = added
@@ -105,7 +109,7 @@ class Exchange:
         self.length: int | None = None  # Content-Length
         self.scanner: SseScanner | None = None
         self.heard_at = loop.time()
-        self.begun = False  # some byte came back: the replica has the request
+        self.timing = Timing()
         self.committed = False
         self.congested = False
         self.delimited_by_close = False
@@ -288,8 +292,7 @@ class Exchange:
                 raw = b"".join(map(self._frame, pieces))
                 if complete:
                     raw += self._last_frame()
-            if raw:
-                self._write(raw)
+            self._write(raw)
         else:
             if raw:
                 self._held.append(raw)
@@ -332,10 +335,11 @@ class Exchange:
             self._give(events, b"", complete=complete)
         if complete:
             self.end(Ended.ANSWERED)
+        elif self._gaps is not None and scanner.token_seen:  # usage and the end mark come in the last read
+            self._gaps.heard(scanner.events, self.heard_at)
 
     def _stop_short(self, events: bytes) -> None:
-        """Give what came before the event that tells of the end, and no more."""
-        sound, self._withheld = up_to_death(events)
+        sound, self._withheld = before_death(events)
         self._give(sound, b"", complete=False)
         self.end(Ended.FAILED)
 
@@ -352,8 +356,7 @@ class Exchange:
             data = head + data
         if complete:
             data += self._last_frame()
-        if data:
-            self._write(data)
+        self._write(data)
 
     def _worth_sending(self, *, complete: bool) -> bool:
         if self._leg.splice is not None and self.scanner is None:
@@ -362,12 +365,12 @@ class Exchange:
             return True
         scanner = self.scanner
         if scanner is None or complete:
-            return complete and not self.retryable and not self._is_kept
+            return complete and not self.retryable and not (self.manners.kept and self._is_kept)
         return scanner.data_seen and not ((scanner.failed or scanner.aborted) and self.retryable)
 
     def _write(self, data: bytes) -> None:
         transport = self._client.transport
-        if transport.is_closing():
+        if not data or transport.is_closing():
             return
         transport.write(data)
         if transport.get_write_buffer_size() > HIGH_WATER_BYTES and self.ended is None:
@@ -376,9 +379,10 @@ class Exchange:
                 self._waiter.set_result(Signal.CONGESTED)
 
     def _head(self) -> bytes:
-        client, streams = self._client, self.scanner is not None
-        lines = framing(client, self.status, self.length, self.headers, streams=streams)
-        return response_head(self.status, self.reason, self.headers, [self.added, *lines])
+        status, headers, streams = self.status, self.headers, self.scanner is not None
+        lines = framing(self._client, status, self.length, headers, streams=streams)
+        told = headers if self.manners.own else told_by_strangers(headers)
+        return response_head(status, self.reason, told, [self.added, *lines])
 
     def _frame(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece
@@ -392,6 +396,4 @@ class Exchange:
             return b""
         if self.length is not None:
             return raw[: self.length - self._raw_bytes]
-        if self.delimited_by_close:
-            return raw
-        return without_line_ends(raw, self._last)
+        return raw if self.delimited_by_close else without_line_ends(raw, self._last)

@@ -9,6 +9,7 @@ import contextlib
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic
 from urllib.parse import urlsplit
 
 from balancer.forwarding.client import Outgoing
@@ -65,7 +66,7 @@ class ConnectionPool:
         body = request.body
         return request_head(
             request.method,
-            self.target(request.target),
+            self.target(request.target) if self._path else request.target,
             self.host_header,
             request.headers,
             len(body) if body or request.method == b"POST" else None,
@@ -102,10 +103,12 @@ class ConnectionPool:
 
         Raises: TimeoutError; OSError when refused, unreachable or unknown.
         """
+        begun_at = monotonic()
         async with asyncio.timeout(self.limits.connect_timeout_s):
             _, connection = await self._loop.create_connection(
                 lambda: Connection(self._loop, self._on_idle), self._host, self._port, ssl=self._tls
             )
+        connection.connected_s = monotonic() - begun_at
         connection.first_byte_timeout_s = self.limits.first_byte_timeout_s
         connection.idle_timeout_s = self.limits.idle_timeout_s
         return connection

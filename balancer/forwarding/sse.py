@@ -112,8 +112,8 @@ class SseScanner:
                 self.aborted = True
 
 
-def up_to_death(events: bytes) -> tuple[bytes, bytes | None]:
-    """Whole events before the one that tells of the stream's end; and that one, if it says why."""
+def before_death(events: bytes) -> tuple[bytes, bytes | None]:
+    """What comes before the event that tells of the stream's end, and that event, if it tells of an error."""
     sound: list[bytes] = []
     for event in split(events)[0]:
         probe = SseScanner()

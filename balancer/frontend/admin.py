@@ -1,6 +1,7 @@
 """The admin API, on a listener of its own: what each replica is doing, draining them, and the configuration."""
 
 import logging
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,9 +18,11 @@ from balancer.core.errors import (
     not_found,
     unknown_replica,
 )
+from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.replica import ReplicaState
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.responses import json_response, refusal
+from balancer.observers.gpu.wire import as_json
 from balancer.reload import Reloader
 from balancer.replicas import Replicas
 from balancer.vllm_api.routes import Dialect
@@ -108,6 +111,17 @@ def _described(replica: ReplicaState, state: str) -> dict[str, Any]:
         "pending_prefill_tokens": replica.pending_tokens,
         "models": None if replica.models is None else sorted(replica.models),
         "last_error": replica.last_error or None,
+        "gpu": _gpus(replica.gpu, monotonic()) if replica.gpu.gpus else None,
+    }
+
+
+def _gpus(state: GpuState, now: float) -> dict[str, Any]:
+    return {
+        "condition": state.condition.name.lower(),
+        "why": state.why or None,
+        "slowness": state.slow,
+        "memory_share": state.share,
+        "gpus": [as_json(each.sample, now) | {"own_bytes": each.own_bytes} for each in state.gpus],
     }
 
 

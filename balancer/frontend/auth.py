@@ -19,6 +19,10 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    @property
+    def names(self) -> list[str]:
+        return [name for _, name in self._keys]
+
     def check(self, headers: RawHeaders) -> str:
         """The name of the key that was sent; empty where none is asked for.
 

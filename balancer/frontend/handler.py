@@ -9,6 +9,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from balancer.accounting import access_log
+from balancer.accounting.metrics import Metrics
+from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
 from balancer.config.extras import can_heal
 from balancer.core.decider import Decider
@@ -24,12 +26,13 @@ from balancer.core.errors import (
 )
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.request.multipart import form_field
-from balancer.core.request.parse import decode
-from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
+from balancer.core.request.parse import decode, peek
+from balancer.core.types import Json, Reads, ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.claims import Claims
+from balancer.frontend.feedback import FEEDBACK_PATH, FeedbackRoute
 from balancer.frontend.ids import decision_ids
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
@@ -62,12 +65,14 @@ class Handler:
         self,
         lifecycle: Lifecycle,
         decider: Decider,
+        metrics: Metrics,
         pins: ResponsePins,
         own: OwnPages,
         realtime: Realtime,
         routes: dict[str, Route],
         keys: ApiKeys,
         claims: Claims,
+        outcomes: OutcomeLog | None,
         *,
         session_headers: Sequence[str],
         request_id_headers: Sequence[str] | None,
@@ -80,12 +85,15 @@ class Handler:
         """`names_decisions`: each gets an id. `heal`: answers are mended of whoever does not ask for the contrary."""
         self._lifecycle = lifecycle
         self._decider = decider
+        self._metrics = metrics
         self._pins = pins
         self._own = own
         self._realtime = realtime
         self._routes = routes
         self._keys = keys
         self._claims = claims
+        self._outcomes = outcomes
+        self._feedback = FeedbackRoute(outcomes, keys, claims)
         self._withheld = CREDENTIAL_HEADERS if keys else _NOTHING
         self._session_headers = session_headers
         self._request_id_headers = request_id_headers  # None: no access log is written
@@ -106,11 +114,11 @@ class Handler:
         try:
             response = await self._answer(request, path, target)
         except Refused as refused:
-            response = refusal(refused, dialect_of(path))
+            response = self._refuse(refused, path)
         except web.HTTPRequestEntityTooLarge:
-            response = refusal(body_too_large(self._max_body_bytes), dialect_of(path))
+            response = self._refuse(body_too_large(self._max_body_bytes), path)
         except web.RequestPayloadError as error:
-            response = refusal(bad_request(f"The request body could not be read: {error}"), dialect_of(path))
+            response = self._refuse(bad_request(f"The request body could not be read: {error}"), path)
         except Exception:
             log.exception("a defect of the balancer, at %s %s", request.method, path)
             response = refusal(internal_error(), dialect_of(path))
@@ -118,8 +126,13 @@ class Handler:
             response.force_close()  # the client's next request is another balancer's
         return response
 
+    def _refuse(self, refused: Refused, path: str) -> web.StreamResponse:
+        """Of a request that has no record."""
+        self._metrics.refused(refused.status)
+        return refusal(refused, dialect_of(path))
+
     async def _answer(self, request: web.BaseRequest, path: str, target: str) -> web.StreamResponse:
-        method = request.method
+        begun_at, method = monotonic(), request.method
         route = self._routes.get(path)
         if route is None or method != "POST":
             page = self._own.public.get(path)
@@ -130,6 +143,7 @@ class Handler:
             return await self._other(request, route, path, target)
         tenant = self._keys.check(request.raw_headers)
         body = await self._body(request)
+        record = Record(route.path, monotonic(), begun_at)
         form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
         asked = _PLAIN
         if self._tiers is not None or self._heal or HEAL_HEADER in request.headers:
@@ -140,7 +154,7 @@ class Handler:
             view = self._decider.understand(route.kind, body, form)
         view.tenant = tenant
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
-        return await self._relay(request, route, view, target, body, pinned, asked)
+        return await self._relay(request, route, view, target, body, pinned, record, asked)
 
     def _asked(self, headers: Mapping[str, str], body: bytes, form: str | None) -> Asked:
         """What the request asks for beside a model.
@@ -148,7 +162,13 @@ class Handler:
         Raises: Refused (400), naming what cannot be asked for.
         """
         form = form if form is not None and form.startswith("multipart/") else None
-        fields = decode(body) if form is None else {"model": form_field(body, form, "model")}
+        fields: Json
+        if form is not None:
+            fields, whole = {"model": form_field(body, form, "model")}, True
+        elif self._decider.policy.reads is Reads.ENVELOPE:
+            fields, whole = peek(body), False
+        else:
+            fields, whole = decode(body), True
         ask = None if self._tiers is None else self._tiers.ask(fields, headers)
         heal, by = self._heal, HEAL_HEADER
         if ask is not None and ask.heal:
@@ -160,6 +180,8 @@ class Handler:
             heal = wish == "1"
         if heal and not can_heal():
             raise bad_field(by, "no healing, since the extra `heal` is not installed here")
+        if not whole:
+            fields = decode(body) if heal or ask is not None else None
         return Asked(fields, ask, form, heal)
 
     async def _other(
@@ -169,13 +191,14 @@ class Handler:
         method = request.method
         if route is not None:
             if method == "OPTIONS":
-                return await self._relay(request, route, RequestView(route.kind), target, b"", None)
+                view, record = RequestView(route.kind), Record(route.path, monotonic())
+                return await self._relay(request, route, view, target, b"", None, record)
             raise method_not_allowed(method, "POST")
         page = self._own.guarded.get(path)
         if page is not None:
             if method not in {"GET", "HEAD"}:
                 raise method_not_allowed(method, "GET")
-            return page(request)
+            return await page(request)
         if path.startswith("/v1/models/") and method == "GET":
             return self._own.model(unquote(path.removeprefix("/v1/models/")))
         response_id = stored_response_id(method, path)
@@ -184,9 +207,11 @@ class Handler:
             if pinned is None:
                 raise unknown_response(response_id)
             body = await self._body(request)
-            return await self._relay(
-                request, STORED_RESPONSE, RequestView(STORED_RESPONSE.kind), target, body, pinned
-            )
+            view, record = RequestView(STORED_RESPONSE.kind), Record(STORED_RESPONSE.path, monotonic())
+            return await self._relay(request, STORED_RESPONSE, view, target, body, pinned, record)
+        if path == FEEDBACK_PATH:
+            self._feedback.admit(request)
+            return await self._feedback.answer(request, await self._body(request))
         if path == REALTIME_PATH:
             return await self._realtime.serve(request, self._withheld)
         raise not_found(path)
@@ -214,6 +239,7 @@ class Handler:
         target: str,
         body: bytes,
         pinned: ReplicaId | None,
+        record: Record,
         asked: Asked = _PLAIN,
     ) -> web.StreamResponse:
         transport = request.transport
@@ -228,8 +254,9 @@ class Handler:
                 if name in headers:
                     view.session = headers[name]
                     break
-        now = monotonic()
+        record.understood_at = now = monotonic()
         self._claims.read(view, headers, now)
+        record.tenant = view.tenant
         outgoing = Outgoing(
             request.method.encode(),
             target.encode("utf-8", "surrogateescape"),
@@ -243,7 +270,6 @@ class Handler:
             http11=request.version >= (1, 1),
             keep_alive=request.keep_alive and not self._is_draining(),
         )
-        record = Record(route.path, now)
         job = Job(route, view, outgoing, client, record, pinned)
         if self._names_decisions:
             record.decision_id = next(self._ids)
@@ -259,10 +285,14 @@ class Handler:
                 )
         try:
             await self._lifecycle.serve(job)
+        except Refused as refused:
+            return refusal(refused, route.dialect)
         finally:
             if self._request_id_headers is not None:
                 sent = (headers[name] for name in self._request_id_headers if name in headers)
                 access_log.write(record, next(sent, None))
+            if record.tiered is not None and self._outcomes is not None:
+                self._outcomes.add(record)
         return RELAYED if client.keep_alive else RELAYED_AND_CLOSE
 
 

@@ -1,6 +1,6 @@
 """The balancer's own pages: models, health, readiness, version, metrics, load."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -26,7 +26,7 @@ class OwnPages:
             "/ping": self.health,
             "/ready": self.ready,
         }
-        self.guarded: dict[str, Callable[[web.BaseRequest], web.Response]] = {
+        self.guarded: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
             "/v1/models": self.models,
             "/version": self.version,
             "/metrics": self.metrics,
@@ -46,18 +46,18 @@ class OwnPages:
         page = {"status": status, "healthy_replicas": healthy, "replicas": len(self._fleet)}
         return json_response(page, 200 if ready else 503)
 
-    def version(self, request: web.BaseRequest) -> web.Response:
+    async def version(self, request: web.BaseRequest) -> web.Response:
         return json_response({"version": __version__})
 
-    def load(self, request: web.BaseRequest) -> web.Response:
+    async def load(self, request: web.BaseRequest) -> web.Response:
         """Requests being served or held, in the shape of vLLM's page."""
         return json_response({"server_load": self._fleet.in_flight + len(self._held)})
 
-    def metrics(self, request: web.BaseRequest) -> web.Response:
-        page, content_type = self._metrics.render(request.headers.get("Accept", ""))
+    async def metrics(self, request: web.BaseRequest) -> web.Response:
+        page, content_type = await self._metrics.page(request.headers.get("Accept", ""))
         return web.Response(body=page, headers={"Content-Type": content_type})
 
-    def models(self, request: web.BaseRequest) -> web.Response:
+    async def models(self, request: web.BaseRequest) -> web.Response:
         return json_response({"object": "list", "data": list(self._merged().values())})
 
     def model(self, model: str) -> web.Response:

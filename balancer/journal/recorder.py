@@ -12,6 +12,7 @@ from balancer.core.admission.line import Released
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused
 from balancer.core.fleet.fleet import Fleet
+from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge, Policy, Waiting
@@ -103,7 +104,7 @@ class Recorder(Decider):
         for replica in self.fleet:
             scribe.put((kinds.REPLICA, scribe.replica(replica), *scribe.state(replica)))
             self._put_bounds(replica)
-        scribe.put((kinds.TIER, self.tiering is not None))
+        scribe.put((kinds.TIER, self.tiering is not None, False))
 
     # -- the fleet and its rules
 
@@ -151,11 +152,10 @@ class Recorder(Decider):
         rules = self.health, self.line.limits, fleet.panic_threshold, fleet.warmup_s
         self._scribe.put((kinds.CONFIGURE, *rules))
 
-    def tier(self, tiers: Mapping[str, Tier] | None, calibration: Calibration | None = None) -> None:
+    def tier(self, tiers: Mapping[str, Tier] | None, calibration: Calibration = lambda _: None) -> None:
         super().tier(tiers, calibration)
-        if tiers is None:
-            self._scribe.no_tiers()
-        self._scribe.put((kinds.TIER, tiers is not None))
+        self._scribe.other_tiers()
+        self._scribe.put((kinds.TIER, tiers is not None, True))
 
     # -- decisions
 
@@ -273,6 +273,12 @@ class Recorder(Decider):
         event = (kinds.SAMPLED, sample.taken_at, scribe.replica(replica), in_flight_when_asked, changed)
         scribe.put((*event, *told))
         return restarted
+
+    def saw_gpus(self, replica: ReplicaState, state: GpuState, now: float) -> None:
+        super().saw_gpus(replica, state, now)
+        scribe = self._scribe
+        told = state.condition, state.slow, state.share
+        scribe.put((kinds.GPUS, now, scribe.replica(replica), *told))
 
     def unread(self, replica: ReplicaState, now: float, *, answered: bool) -> None:
         super().unread(replica, now, answered=answered)

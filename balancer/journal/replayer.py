@@ -13,6 +13,7 @@ import msgspec
 from balancer.core.admission import Limits
 from balancer.core.admission.line import Released
 from balancer.core.errors import Refused
+from balancer.core.fleet.gpu import Condition, GpuState
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState, Terms
 from balancer.core.scheduling import Charge, Policy, Waiting
@@ -143,6 +144,7 @@ class Replayer:
             kinds.RELEASE: self._releases,
             kinds.RELEASED: self._released,
             kinds.RELEASE_ENDS: self._release_ends,
+            kinds.GPUS: self._gpus,
         }
         return [known[kind] for kind in range(len(known))]
 
@@ -221,9 +223,11 @@ class Replayer:
             )
 
     def _tier(self, event: Event) -> None:
-        calibrated = self.book.plans.calibrated
+        _, there, anew = event
         for world in self.worlds:
-            world.decider.tier({} if event[1] else None, calibrated if event[1] else None)
+            decider = world.decider
+            if anew or there != (decider.tiering is not None):
+                decider.tier({} if there else None, self.book.plans.calibrated)
 
     # -- decisions
 
@@ -411,6 +415,12 @@ class Replayer:
         sample = self.book.sample(number, taken_at, changed, told)
         for world in self.worlds:
             world.sampled(number, sample, in_flight)
+
+    def _gpus(self, event: Event) -> None:
+        _, now, number, condition, slow, share = event
+        for world in self.worlds:
+            state = GpuState(Condition(condition), slow=slow, share=share)
+            world.decider.saw_gpus(world.states[number], state, now)
 
     def _unread(self, event: Event) -> None:
         _, now, number, answered = event

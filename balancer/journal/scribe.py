@@ -198,8 +198,8 @@ class Scribe:
         )
         return plan.number
 
-    def no_tiers(self) -> None:
-        """What was calibrated is asked for again, should there be tiers again."""
+    def other_tiers(self) -> None:
+        """What virtual models are is told anew: they may be calibrated otherwise."""
         self._virtuals.clear()
 
     def _virtual(self, virtual: VirtualModel, calibration: Calibration) -> int:

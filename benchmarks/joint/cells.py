@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import product
+from math import log
 from typing import Any
 
 from benchmarks.joint.prompts import WEAK_QUALITY, WORKLOADS, spread, traffic
@@ -23,12 +24,15 @@ QUICK_S = 60.0
 SETTLED = 1 / 3
 """So much of the time only fills caches and lets the share settle."""
 LIMIT_S = 2.0
+SECANTS = 2
 CALIBRATED_ON = 101
 RIVALS = ("turns", "conversations")
 BOUNDS = ("all_large", "all_small")
 ABLATIONS = ("joint_no_band", "joint_not_sticky")
 SUBJECT = "joint"
 MIDDLE = 0.8
+ABLATED = ("chat", "conversations", MIDDLE)
+"""Where bounds and ablations are run."""
 
 Row = dict[str, Any]
 
@@ -59,7 +63,7 @@ def cells(
     found = []
     for workload, rival, load, seed in product(workloads, RIVALS, loads, seeds):
         arms = [(SUBJECT, SHARE), *((rival, share) for share in SHARES)]
-        if load == MIDDLE and rival == RIVALS[-1]:
+        if (workload, rival, load) == ABLATED:
             arms += [(arm, SHARE) for arm in (*ABLATIONS, *BOUNDS)]
         found += [Cell(workload, rival, load, arm, share, seed, duration_s) for arm, share in arms]
     return found
@@ -94,16 +98,12 @@ def capacity(workload: str, arm: str) -> float:
         cell = Cell(workload, arm, rate / known, arm, SHARE, CALIBRATED_ON)
         return float(run_cell(cell)["ttft_p90_s"])
 
-    low, high = 0.0, 9.0
-    while p90_s(high) <= LIMIT_S:
-        low, high = high, high * 1.4
-    for _ in range(4):
-        middle = (low + high) / 2
-        if p90_s(middle) <= LIMIT_S:
-            low = middle
-        else:
-            high = middle
-    return low
+    at = [(rate, log(p90_s(rate) / LIMIT_S)) for rate in (0.9 * known, 1.15 * known)]
+    for _ in range(SECANTS):
+        (one, low), (other, high) = sorted(at, key=lambda found: abs(found[1]))[:2]
+        rate = one - low * (other - one) / (high - low)
+        at.append((rate, log(p90_s(rate) / LIMIT_S)))
+    return min(at, key=lambda found: abs(found[1]))[0]
 
 
 def _figures(outcome: Outcome, start_s: float, over_s: float) -> Row:

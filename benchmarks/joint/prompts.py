@@ -40,7 +40,7 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Workload:
     """`capacity` is conversations a second at which each of these arms, asked for 30 %, has a P90 of TTFT of 2 s
-    (`--calibrate`).
+    (`--calibrate`); of bursts it is that of chat.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Workload:
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("chat", "conversations of about 5 turns", {"turns": 12.0, "conversations": 16.0}),
+        Workload("chat", "conversations of about 5 turns", {"turns": 16.0, "conversations": 22.2}),
         Workload(
             "documents",
             "one in four begins with a document of about 4,000 tokens",
@@ -62,8 +62,8 @@ WORKLOADS = {
         ),
         Workload(
             "bursts",
-            "3 times the hard conversations for 10 of every 40 s",
-            {"turns": 12.0, "conversations": 16.0},
+            "3 times the hard conversations for 10 of every 40 s, else as chat",
+            {"turns": 16.0, "conversations": 22.2},
             burst=True,
         ),
     )

@@ -18,7 +18,7 @@ class Arm:
 
     @property
     def ours(self) -> bool:
-        return self.name.startswith("balancer/")
+        return self.name.startswith("balancer/") or self in OBSERVATION
 
 
 def _aiohttp(_: Tools) -> Program:
@@ -35,6 +35,18 @@ ARMS = (
     Arm("vllm-router/cache_aware", vllm_router.find("cache_aware"), many_streams=True),
     Arm("aiohttp", _aiohttp),
 )
+
+
+def _watched(module: str, *options: str) -> Callable[[Tools], Program]:
+    command = [sys.executable, "-m", module, "serve", "--host", "127.0.0.1", *options, "--port"]
+    return lambda _: Program(lambda place: [*command, str(place.port), "--worker-urls", *place.upstreams])
+
+
+OBSERVED = Arm("observed", _watched("balancer", "--access-log", "--log-format", "json"))
+COUNTED = Arm("counted", _watched("balancer"))
+UNOBSERVED = Arm("unobserved", _watched("benchmarks.overhead.unobserved"))
+OBSERVATION = (OBSERVED, COUNTED, UNOBSERVED)
+"""The default policy with all that tells what happens, with metrics alone, and with nothing of it."""
 
 
 def chosen(names: Sequence[str]) -> list[Arm]:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
-from benchmarks.overhead.arms import ARMS, chosen
+from benchmarks.overhead.arms import ARMS, OBSERVATION, chosen
 from benchmarks.overhead.bench import Plan
 from benchmarks.overhead.bodies import BODIES
 from benchmarks.overhead.figures import MANY, figures, spoiled, tables, verdicts
@@ -39,6 +39,13 @@ def overhead(
     quick: Annotated[
         bool, typer.Option("--quick", help="One round of 1 s windows, and no many streams.")
     ] = False,
+    observability: Annotated[
+        bool,
+        typer.Option(
+            "--observability",
+            help="Other arms: the default policy with metrics and access log, with metrics alone, and with nothing of it.",
+        ),
+    ] = False,
     connections_test: Annotated[bool, typer.Option(help=f"Measure {MANY:,} streams at once too.")] = True,
     vllm_router: Annotated[
         Path | None, typer.Option(envvar="BENCH_VLLM_ROUTER", help="A vllm-router that is installed already.")
@@ -54,11 +61,11 @@ def overhead(
     try:
         if render is None:
             plan = Plan(
-                arms=chosen(_names(arms)),
+                arms=OBSERVATION if observability else chosen(_names(arms)),
                 bodies=_bodies(_names(bodies)),
                 duration_s=1.0 if quick else duration,
                 repeats=1 if quick else repeats,
-                many_streams=MANY if connections_test and not quick else None,
+                many_streams=MANY if connections_test and not quick and not observability else None,
             )
             result = _run(plan, Tools(peer_dir.expanduser(), vllm_router), screen)
         else:
@@ -140,7 +147,7 @@ def _markdown(result: dict[str, Any]) -> str:
 
 def _failed(result: dict[str, Any]) -> bool:
     """A missed goal, or an arm of ours that could not be measured at all."""
-    ours = {arm.name for arm in ARMS if arm.ours}
+    ours = {arm.name for arm in (*ARMS, *OBSERVATION) if arm.ours}
     missed = any(verdict.status is Status.MISSED for verdict in verdicts(result))
     return missed or any(arm["trouble"] for name, arm in result["arms"].items() if name in ours)
 

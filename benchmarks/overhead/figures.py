@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.goals import Goal, Verdict, judge
-from benchmarks.overhead.arms import ARMS
+from benchmarks.overhead.arms import ARMS, OBSERVATION, OBSERVED, UNOBSERVED
 from benchmarks.overhead.bodies import BODIES, STREAM_CHUNKS
 from benchmarks.overhead.rows import Cost, Latency, ManyStreams, Measured
 from benchmarks.report import Table, number
@@ -44,12 +44,27 @@ def _goals() -> list[Goal]:
 
 
 GOALS = _goals()
+OBSERVATION_GOALS = [
+    Goal(
+        f"{title}, all on to all off",
+        f"cpu_us/{OBSERVED.name}/{body}",
+        most,
+        f"cpu_us/{UNOBSERVED.name}/{body}",
+    )
+    for title, body, most in (
+        ("CPU per request, small", "small", 1.15),
+        ("CPU per request, 8k", "8k", 1.15),
+        ("CPU per chunk, paced", "paced", 1.03),
+        ("CPU per chunk, as fast as it goes", "stream", 1.03),
+    )
+]
+_KNOWN = (*ARMS, *OBSERVATION)
 
 
 def figures(measured: Measured) -> dict[str, float]:
     """Every figure that there is; what was not measured has no key."""
     found: dict[str, float | None] = {}
-    for arm in ARMS:
+    for arm in _KNOWN:
         costs = [row for row in measured.costs if row.arm == arm.name]
         for body in {row.body for row in costs}:
             found |= _cost_figures(arm.name, body, [row for row in costs if row.body == body])
@@ -69,12 +84,13 @@ def spoiled(measured: Measured) -> set[str]:
 
 
 def verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    return judge(GOALS, result["figures"], set(result["spoiled"]))
+    goals = OBSERVATION_GOALS if OBSERVED.name in result["arms"] else GOALS
+    return judge(goals, result["figures"], set(result["spoiled"]))
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     got: Mapping[str, float] = result["figures"]
-    arms = [arm.name for arm in ARMS if arm.name in result["arms"]]
+    arms = [arm.name for arm in _KNOWN if arm.name in result["arms"]]
     labels = {name: f"{name} {result['arms'][name]['version'] or ''}".strip() for name in arms}
     made = [_cpu_table(got, arms, labels), _latency_table(got, arms, labels)]
     if any(key.startswith("streams_lost/") for key in got):

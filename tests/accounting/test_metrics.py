@@ -1,15 +1,15 @@
 from time import monotonic
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from balancer.accounting.metrics import Histogram, Metrics
-from balancer.accounting.record import Record
+from balancer.accounting.metrics import Metrics
+from balancer.accounting.record import Record, Tiered
+from balancer.accounting.request_metrics import FAILED, FAILURES
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.scheduling import RoundRobin
+from balancer.forwarding.ended import Ended
 from balancer.vllm_api.answers import Usage
 from tests.core.states import replica, sample
 from tests.fakes.balancer import cluster
@@ -29,6 +29,13 @@ def value(page, name, **labels):
     return read(page).get((name, frozenset(labels.items())))
 
 
+def total(page, name, **labels):
+    """Over all series that have these labels."""
+    return sum(
+        each for (found, has), each in read(page).items() if found == name and set(labels.items()) <= has
+    )
+
+
 @pytest.fixture
 def fleet():
     return Fleet([replica("r0"), replica("r1", models=("n",))])
@@ -43,29 +50,19 @@ def record(**fields):
     return Record("/v1/chat/completions", 10.0, **{"model": "m", "status": 200, "ended_at": 12.0, **fields})
 
 
-@given(st.lists(st.floats(0, 100), max_size=30))
-def test_buckets_are_cumulative_and_their_edges_inclusive(values):
-    edges = (0.5, 1.0, 10.0)
-    histogram = Histogram(edges)
-    for each in values:
-        histogram.observe(each)
-    buckets, total = histogram.samples()
-    assert buckets == [(str(e), sum(v <= e for v in values)) for e in edges] + [("+Inf", len(values))]
-    assert total == pytest.approx(sum(values))
-
-
 def test_a_request_is_counted_once(metrics):
-    metrics.add(record(token_at=10.3, usage=Usage(7, 2, 5), matched_tokens=4))
+    metrics.add(record(replica="r0", token_at=10.3, usage=Usage(7, 2, 5), matched_tokens=4))
     page, content_type = metrics.render("")
     assert content_type.startswith("text/plain")
     labels = {"route": "/v1/chat/completions", "model_name": "m", "code": "200", "ended_by": "answer"}
     assert value(page, "balancer_requests_total", **labels) == 1
     for kind, count in {"prompt": 7, "output": 2, "cached": 5, "matched": 4}.items():
-        assert value(page, "balancer_tokens_total", model_name="m", kind=kind) == count
-    assert value(page, "balancer_time_to_first_token_seconds_count", model_name="m") == 1
-    assert value(page, "balancer_time_to_first_token_seconds_bucket", model_name="m", le="0.25") == 0
-    assert value(page, "balancer_time_to_first_token_seconds_bucket", model_name="m", le="0.5") == 1
-    assert value(page, "balancer_request_duration_seconds_sum", model_name="m") == 2
+        assert value(page, "balancer_tokens_total", model_name="m", tenant="", kind=kind) == count
+    where = {"model_name": "m", "tier": "", "replica": "r0"}
+    assert value(page, "balancer_time_to_first_token_seconds_count", **where) == 1
+    assert value(page, "balancer_time_to_first_token_seconds_bucket", **where, le="0.25") == 0
+    assert value(page, "balancer_time_to_first_token_seconds_bucket", **where, le="0.5") == 1
+    assert value(page, "balancer_request_duration_seconds_sum", **where) == 2
 
 
 def test_what_was_expected_of_a_replica_is_compared_with_what_came(metrics):
@@ -87,13 +84,14 @@ def test_what_was_expected_of_a_replica_is_compared_with_what_came(metrics):
 
 
 def test_only_those_who_were_held_have_a_time_of_it(metrics):
-    metrics.add(record())
-    metrics.add(record(waited_s=0.3))
-    metrics.add(record(waited_s=2.0, status=499))
+    metrics.add(record(replica="r0"))
+    metrics.add(record(replica="r0", waited_s=0.3))
+    metrics.add(record(replica="r0", waited_s=2.0, status=499))
     metrics.add(record(waited_s=0.0, status=503, ended_by="refusal"))
     page, _ = metrics.render("")
-    assert value(page, "balancer_held_seconds_count") == 2
-    assert value(page, "balancer_held_seconds_sum") == pytest.approx(2.3)
+    where = {"model_name": "m", "tier": "", "replica": "r0"}
+    assert value(page, "balancer_held_seconds_count", **where) == 2
+    assert value(page, "balancer_held_seconds_sum", **where) == pytest.approx(2.3)
 
 
 def test_clients_cannot_make_up_labels(metrics):
@@ -131,10 +129,12 @@ async def test_the_page_tells_what_happened():
         page = (await front.ask(target="/metrics")).body
         route = "/v1/chat/completions"
         for model, code, ended_by, count in (("m", "200", "answer", 2), ("other", "404", "refusal", 1)):
-            labels = {"route": route, "model_name": model, "code": code, "ended_by": ended_by}
+            named = route if model == "m" else "other"
+            labels = {"route": named, "model_name": model, "code": code, "ended_by": ended_by}
             assert value(page, "balancer_requests_total", **labels) == count
-        assert value(page, "balancer_time_to_first_token_seconds_count", model_name="m") == 1
-        assert value(page, "balancer_tokens_total", model_name="m", kind="prompt") == 14
+        where = {"model_name": "m", "tier": "", "replica": "r0"}
+        assert value(page, "balancer_time_to_first_token_seconds_count", **where) == 1
+        assert value(page, "balancer_tokens_total", model_name="m", tenant="", kind="prompt") == 14
         assert value(page, "balancer_requests_in_flight", replica="r0") == 0
 
 
@@ -170,3 +170,34 @@ def test_a_reading_has_an_age_and_none_has_none(fleet, metrics):
     page, _ = metrics.render("")
     assert 3.0 <= value(page, "balancer_engine_sample_age_seconds", replica="r0") < 60.0
     assert value(page, "balancer_engine_sample_age_seconds", replica="r1") is None
+
+
+def test_trouble_begins_at_zero(fleet, metrics):
+    """Else Prometheus sees no increase when it happens for the first time."""
+    metrics.add(record(replica="r0"))
+    metrics.attempted("r0", "cached", "answered")
+    page, _ = metrics.render("")
+    assert value(page, "balancer_replica_faults_total", replica="r1", reason="stalled") == 0
+    assert value(page, "balancer_observer_failures_total", replica="r1", observer="health") == 0
+    assert value(page, "balancer_refused_total", model_name="n", reason="queue_full") == 0
+    assert value(page, "balancer_retries_total", model_name="m") == 0
+    assert value(page, "balancer_broken_streams_total", outcome="stranded") == 0
+    route = "/v1/chat/completions"
+    for status, ended_by in FAILURES:
+        labels = {"route": route, "model_name": "m", "code": str(status), "ended_by": ended_by}
+        assert value(page, "balancer_requests_total", **labels) == 0
+    for how in FAILED:
+        assert value(page, "balancer_attempts_total", replica="r0", reason="cached", outcome=Ended(how)) == 0
+
+
+def test_what_answers_cost_is_whose_it_is(metrics):
+    metrics.name_tenants(["alice"])
+    tiered = Tiered("auto", "small", "n", "score", usd=0.25)
+    for tenant in ("alice", "alice", "mallory"):
+        metrics.add(record(replica="r1", tenant=tenant, tiered=tiered, token_at=10.5))
+    metrics.add(record(replica="r1", tenant="alice", tiered=Tiered("auto", "small", "n", "score")))
+    page, _ = metrics.render("")
+    where = {"model_name": "n", "tier": "small"}
+    assert value(page, "balancer_cost_usd_total", **where, tenant="alice") == 0.5
+    assert value(page, "balancer_cost_usd_total", **where, tenant="other") == 0.25
+    assert value(page, "balancer_time_to_first_token_seconds_count", **where, replica="r1") == 3

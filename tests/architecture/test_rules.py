@@ -47,6 +47,7 @@ def test_tests_mirror_the_tree():
         "fakes",
         "fuzz",
         "integration",
+        "monitoring",
         "properties",
         "real_vllm",
         "benchmarks",

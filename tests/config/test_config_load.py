@@ -78,11 +78,17 @@ EXAMPLES = {
     ),
     "tenants": ('{"a": {"usd_per_day": 5}}', {"a": {"usd_per_day": 5}}),
     "tier_header": ("X-Tier", "x-tier"),
+    "gpus": ("off", "off"),
+    "gpu_interval_s": ("3", 3),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
     "decision_headers": ("false", False),
     "heal_json": ("true", True),
+    "outcome_log": ("outcomes.db", "outcomes.db"),
+    "outcome_log_max_rows": ("1000", 1000),
+    "outcome_log_max_days": ("7", 7),
+    "outcome_log_prompts": ("true", True),
 }
 NEEDS = {
     "virtual_models": {"tiers": '{"t": {"model": "m"}}'},
@@ -282,6 +288,10 @@ def test_no_replicas():
     [
         ({"ssl_certfile": __file__}, "ssl_keyfile: expected a file path, since ssl_certfile is set"),
         ({"ssl_keyfile": __file__}, "ssl_certfile: expected a file path, since ssl_keyfile is set"),
+        (
+            {"outcome_log": "/no/such/x.db"},
+            "outcome_log: expected a file in a folder that is there, given '/no/such/x.db'",
+        ),
         ({"port": "81", "prometheus_port": "81"}, "prometheus_port: expected another port than `port`"),
         ({"port": "65536"}, "port: expected a port, at least 0 and at most 65535"),
         ({"upstream_keepalive_s": "5"}, "upstream_keepalive_s: expected seconds, at least 0 and below 5"),
@@ -348,6 +358,9 @@ def test_the_settings_that_hold_are_printed_with_masked_secrets():
             "models": None,
             "max_in_flight": None,
             "drain": False,
+            "gpus": None,
+            "gpu_agent": None,
+            "dcgm": None,
         }
     ]
 
@@ -368,3 +381,48 @@ def test_keys_from_a_file(tmp_path):
     assert SECRET not in mistake
     path.write_text("# none\n", encoding="utf-8")
     assert "at least one key" in only(told(REPLICAS | {"api_key_file": str(path)}))
+
+
+@pytest.mark.parametrize(
+    ("replica", "expected"),
+    [
+        (
+            {"gpus": ["first"]},
+            "replicas[0].gpus[0]: expected the index of a GPU, or a UUID that begins with GPU- or MIG-",
+        ),
+        (
+            {"gpus": [-1]},
+            "replicas[0].gpus[0]: expected the index of a GPU, or a UUID that begins with GPU- or MIG-",
+        ),
+        ({"gpus": [True]}, "replicas[0].gpus[0]: expected a GPU"),
+        (
+            {"gpu_agent": "gpu-a:9401"},
+            "replicas[0].gpu_agent: expected a URL that begins with http:// or https://",
+        ),
+        (
+            {"dcgm": "http://gpu-a:9400"},
+            "replicas[0].gpus: expected its GPUs, since `dcgm` tells of no processes",
+        ),
+        (
+            {"dcgm": "http://gpu-a:9400", "gpu_agent": "http://gpu-a:9401", "gpus": [0]},
+            "replicas[0].dcgm: expected `dcgm` or `gpu_agent`, not both",
+        ),
+    ],
+)
+def test_gpus_of_replicas_that_are_wrong(replica, expected, tmp_path):
+    path = written(tmp_path, {"replicas": [{"url": "http://gpu-a:8000", **replica}]})
+    assert only(told(file=path)).startswith(expected)
+
+
+def test_gpus_of_replicas(tmp_path):
+    given = {"url": "http://gpu-a:8000", "gpus": [0, "GPU-0f", "MIG-1"], "gpu_agent": "http://gpu-a:9401/"}
+    (replica,) = load({}, {}, written(tmp_path, {"replicas": [given]})).settings.replicas
+    assert (replica.gpus, replica.gpu_agent) == (("0", "GPU-0f", "MIG-1"), "http://gpu-a:9401")
+    for one in (3, "3", "GPU-0f"):
+        path = written(tmp_path, {"replicas": [{"url": "http://a", "gpus": one}]})
+        assert load({}, {}, path).settings.replicas[0].gpus == (str(one),)
+
+
+@pytest.mark.parametrize("value", [False, "off"])
+def test_gpus_off_is_no_boolean(value, tmp_path):
+    assert load({}, {}, written(tmp_path, {**REPLICAS, "gpus": value})).settings.gpus == "off"

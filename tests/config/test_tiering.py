@@ -211,6 +211,19 @@ def test_the_key_of_a_provider_is_in_the_environment(tmp_path, environ):
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("api_key_env: HOSTED_API_KEY", "api_key_env: sk-s3cr3t"),
+        ("api_key_env: HOSTED_API_KEY", "api_key_env: [sk-s3cr3t]"),
+        ("api_key_env: HOSTED_API_KEY", "api_key: sk-s3cr3t"),
+        ("https://api", "https://user:s3cr3t@api"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path, old, new):
+    assert "s3cr3t" not in "".join(told({}, KEY, written(tmp_path, BASE.replace(old, new))))
+
+
 def test_a_classifier_is_one_of_ours_or_a_file_that_is_watched(tmp_path):
     mine = tmp_path / "mine.npz"
     text = BASE.replace("threshold: 0.7,", f"threshold: 0.7, classifier: {mine},")

@@ -13,12 +13,11 @@ from balancer.core.errors import Refused
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.prefix.index import PrefixIndex
-from balancer.core.request.parse import read_request
 from balancer.core.scheduling import RoundRobin
 from balancer.core.scheduling.predicted_latency import PredictedLatency
 from balancer.core.tiering.memory import Tiering
 from balancer.core.tiering.types import Ask, Fallback, Tier, Trouble
-from balancer.core.types import Health, Reads, ReplicaId, RouteKind, Usage
+from balancer.core.types import Health, ReplicaId, RouteKind, Usage
 from tests.core.states import replica, request
 from tests.core.tiering.plans import HUGE, LARGE, SMALL, TIERS, plan, virtual
 
@@ -295,6 +294,19 @@ def test_no_tier_is_asked_twice_whatever_goes_wrong(troubles, seed):
     assert len(left) == len(set(left))
 
 
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=8), trouble=st.sampled_from(Trouble))
+@settings(max_examples=30, deadline=None)
+def test_nobody_goes_below_the_tiers_that_rules_left(scores, trouble):
+    """Whatever it costs, whatever goes wrong, in whatever conversation."""
+    made = decider(*(replica(tier.name, models=[tier.model]) for tier in (SMALL, LARGE, HUGE)))
+    of = virtual(SMALL, LARGE, HUGE)
+    for turn, score in enumerate(scores, 1):
+        asked = plan(score, of=of, options=(LARGE, HUGE), spread=0.2, turn=turn, says=f"Question {turn}?")
+        assert chosen(made, asked).tier.name in {"large", "huge"}
+        asked.left.append((asked.choice.tier.name, trouble))
+        assert chosen(made, asked).tier.name in {"large", "huge"}
+
+
 def test_the_share_counts_where_a_request_really_went():
     def chance(*, leaves):
         made = decider()
@@ -356,17 +368,3 @@ def play(policy, steps):
 def test_quotes_change_no_decision(steps):
     index = PrefixIndex(10_000), PrefixIndex(10_000)
     assert play(PredictedLatency(index[0]), steps) == play(Quoted(index[1]), steps)
-
-
-@given(model=st.sampled_from(["a", "b", "x" * 300]), salt=st.text(max_size=5), said=st.text(max_size=3000))
-def test_a_retargeted_request_has_the_keys_of_one_that_names_the_model(model, salt, said):
-    from balancer.core.request.parse import retargeted
-    from balancer.core.request.tokens import TokenEstimator
-
-    tokens = TokenEstimator()
-    named = read_request(RouteKind.CHAT, body(model, said, cache_salt=salt), Reads.PROMPT, tokens)
-    virtual_ = read_request(
-        RouteKind.CHAT, body("auto", said, cache_salt=salt), Reads.PROMPT, tokens, keep_prompt=True
-    )
-    found = retargeted(virtual_, model, None, tokens)
-    assert (found.block_keys, found.prompt_tokens) == (named.block_keys, named.prompt_tokens)

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from balancer.config import Settings
 from benchmarks.processes import free_ports
 from tests.fakes.balancer import cluster
 from tests.fakes.loops import async_test
@@ -17,6 +19,7 @@ from tests.fakes.replica import Replica
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.strip() for block in re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)]
+YAML = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 INDENTED = [line.strip() for line in README.splitlines() if line.startswith("    scripts/")]
 
@@ -25,13 +28,14 @@ RUN_ELSEWHERE = {
     "scripts/demo": "CI runs it",
     "scripts/test": "runs this test",
 }
-ENDLESS = ("balancer serve", "balancer replica")
+ENDLESS = ("balancer serve", "balancer replica", "balancer agent")
 
 
 def command(block, replicas, port):
     block = block.replace("http://gpu-a:8000", replicas[0]).replace("http://gpu-b:8000", replicas[1])
     block = block.replace("localhost:8080", f"127.0.0.1:{port}").replace("--port 8080", f"--port {port}")
     block = block.replace("--port 8000", "--port 0").replace("my-model", "m")
+    block = block.replace("--port 9401", "--port 0")
     words = shlex.split(block)
     if words[0] in {"balancer", "python"}:
         words[:1] = [sys.executable, "-m", "balancer"] if words[0] == "balancer" else [sys.executable]
@@ -48,6 +52,11 @@ def test_every_command_is_known():
 def test_the_scripts_are_there():
     for line in INDENTED:
         assert (ROOT / line.split()[0]).stat().st_mode & 0o100
+
+
+@pytest.mark.parametrize("block", YAML)
+def test_configurations(block):
+    assert Settings.model_validate(yaml.safe_load(block))
 
 
 @pytest.mark.parametrize(
@@ -109,9 +118,13 @@ async def test_the_client_of_openai():
         assert await asyncio.to_thread(models) == ["m"]
 
 
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("balancer replica", b"on http://127.0.0.1:"), ("balancer agent", b"listening on http://127.0.0.1:")],
+)
 @async_test
-async def test_the_embedded_replica_starts():
-    (block,) = [block for block in BLOCKS if block.startswith("balancer replica")]
+async def test_what_starts(what, told):
+    (block,) = [block for block in BLOCKS if block.startswith(what)]
     process = await asyncio.create_subprocess_exec(
         *command(block, ["", ""], 0),
         cwd=ROOT,
@@ -120,7 +133,7 @@ async def test_the_embedded_replica_starts():
     )
     try:
         async with asyncio.timeout(20):
-            assert b"on http://127.0.0.1:" in await process.stdout.readline()
+            assert told in await process.stdout.readline()
     finally:
         process.kill()
         await process.wait()

@@ -9,6 +9,7 @@ from balancer.app import Balancer, started
 from balancer.config import Loaded, Settings
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health
+from balancer.observers.gpu.reader import NvmlReader
 from balancer.reload import Reloaded
 from tests.fakes.client import LOOPBACK, Answer, Client
 from tests.fakes.loops import until
@@ -18,6 +19,7 @@ FAST = {
     "host": LOOPBACK,
     "port": 0,
     "prometheus_host": LOOPBACK,
+    "gpus": "off",
     "health_interval_s": 0.05,
     "metrics_interval_s": 0.05,
     "models_interval_s": 0.1,
@@ -74,10 +76,13 @@ class Front:
 
 @contextlib.asynccontextmanager
 async def balancing(
-    *replicas: Any, wait_for: Health | None = Health.HEALTHY, **settings: Any
+    *replicas: Any,
+    wait_for: Health | None = Health.HEALTHY,
+    reader: NvmlReader | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Front]:
     """Started and listening; by default not before every replica is known with its models."""
-    async with started(loaded(settings_for(list(replicas), **settings))) as balancer:
+    async with started(loaded(settings_for(list(replicas), **settings)), reader) as balancer:
         await balancer.listen()
         front = Front(balancer)
         try:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from balancer.forwarding.client import ClientSide
 from balancer.forwarding.connection import Connection
 from balancer.forwarding.exchange import WHOLE, Exchange, Leg
+from balancer.forwarding.timing import Gaps
 
 
 class Transport:
@@ -109,7 +110,13 @@ class Bench:
         self.tokens = 0  # how often it was told of a first one
 
     def ask(
-        self, *, http11: bool = True, keep_alive: bool = True, body: bytes = b"", leg: Leg = WHOLE
+        self,
+        *,
+        http11: bool = True,
+        keep_alive: bool = True,
+        body: bytes = b"",
+        leg: Leg = WHOLE,
+        gaps: Gaps | None = None,
     ) -> tuple[Exchange, Transport]:
         client = Transport()
 
@@ -117,7 +124,8 @@ class Bench:
             raise AssertionError("nobody waits here")
 
         side = ClientSide(cast("asyncio.Transport", client), drain, http11, keep_alive)
-        exchange = Exchange(side, cast("asyncio.AbstractEventLoop", self.loop), self._on_token, leg=leg)
+        loop = cast("asyncio.AbstractEventLoop", self.loop)
+        exchange = Exchange(side, loop, self._on_token, leg=leg, gaps=gaps)
         self.connection.send(b"POST / HTTP/1.1\r\n\r\n", body, exchange)
         return exchange, client
 

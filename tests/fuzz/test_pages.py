@@ -97,7 +97,7 @@ def test_a_models_page_of_any_shape_is_read_or_changes_nothing(page, next_page):
         assert replica.context_tokens is None or replica.context_tokens > 0
     replica.health = Health.HEALTHY
     pages = OwnPages(decider, Metrics(decider.fleet, "round_robin", decider.line), lambda: False)
-    listed = json.loads(pages.models(None).body)["data"]
+    listed = json.loads(asyncio.run(pages.models(None)).body)["data"]
     assert {entry["id"] for entry in listed} == (replica.models or set())
 
 

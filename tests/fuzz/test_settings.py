@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from balancer.config import ConfigError, Settings, client_keys, load
+from balancer.config.build_tiering import make_tiering
 from balancer.config.names import NAMES
-from balancer.config.report import effective
+from balancer.config.report import effective, warnings_of
 from tests.config.test_config_load import EXAMPLES, anything
 from tests.fuzz.mutations import mutated
 
@@ -17,6 +18,12 @@ YAML = [
     b"replicas:\n- http://gpu-a:8000\n- url: http://gpu-b:8000\n  name: b\n  models: [m, n]\nport: 9000\n",
     b"# a comment\nreplicas: [http://a]\npolicy: cache_aware\napi_keys: &k [s3cr3t]\ndrain_delay_s: 1.5\nresume: exact\n",
     b"static_backends: http://a,http://b\nstatic_models: m,n\nrouting_logic: roundrobin\n<<: {host: 127.0.0.1}\n",
+    (
+        b"replicas: http://a\ntiers: {s: {model: m}, l: {model: n, url: https://b/v1, can: {languages: [no]}}}\nvirtual_models:\n"
+        b"  auto: {tiers: [s, l], threshold: 0.5, fallback: [{to: l, on: failing}], experiment: {name: t, arms: {a: 0, b: 1}}}\n"
+        b"model_aliases: {x: auto}\nsignals: {n: {time: {from: 22:00, to: 6:00}}, r: {regex: 'a+b'}, k: {keywords: [no, on]}}\n"
+        b"decisions: [{name: d, when: {all: [n, {not: k}, {any: [r]}]}, then: {min_tier: l}}]\ntenants: {'*': {tiers: s}}\n"
+    ),
     b"{replicas: ['http://a'], log_level: debug, ssl_certfile: /no, reuse_port: yes, request_id_headers: x-a}\n",
 ]
 ODD = (
@@ -78,6 +85,8 @@ def loaded(tmp_path_factory, flags, environ, raw):
     with suppress(OSError, ValueError):  # a file of keys that is not there
         client_keys(found.settings)
     effective(found)
+    warnings_of(found.settings)
+    make_tiering(found.settings, environ)
 
 
 @given(FILE)

@@ -36,6 +36,7 @@ async def test_replicas_are_described():
             "pending_prefill_tokens": 0,
             "models": ["m"],
             "last_error": None,
+            "gpu": None,
         }
         await replicas[1].stop()
         await until(lambda: front.fleet[1].health is Health.UNHEALTHY)

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from balancer.process import until_stopped
 from tests.fakes.balancer import balancing, cluster
 from tests.fakes.client import chat, stream
 from tests.fakes.loops import async_test, on_both_loops, until
@@ -138,7 +139,7 @@ async def test_patience_has_its_limit():
 async def test_a_signal_drains_and_a_second_one_ends_it():
     async with cluster() as (front, (replica,)):
         client, answer, upstream = await begun(front, replica)
-        stopping = asyncio.get_running_loop().create_task(front.balancer.until_stopped())
+        stopping = asyncio.get_running_loop().create_task(until_stopped(front.balancer))
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: not front.balancer.listeners.is_open(front.balancer._server))

@@ -54,7 +54,7 @@ async def test_hits_are_those_that_were_expected(path, stream):
         def total(name):
             return sum(value(page, name, replica=each) or 0 for each in both)
 
-        prompt = value(page, "balancer_tokens_total", model_name="m", kind="prompt")
+        prompt = value(page, "balancer_tokens_total", model_name="m", tenant="", kind="prompt")
         queries = sum([await each.metric("vllm:prefix_cache_queries_total") for each in replicas])
         hits = sum([await each.metric("vllm:prefix_cache_hits_total") for each in replicas])
         assert prompt == queries

@@ -94,6 +94,7 @@ async def test_a_chat_goes_on_where_it_broke(way):
         await until(front.idle)
         page = (await front.ask(target="/metrics", method="GET")).body.decode()
         assert 'balancer_broken_streams_total{outcome="resumed"} 1.0' in page
+        assert 'balancer_retries_total{model_name="m"} 1.0' in page
 
 
 @async_test

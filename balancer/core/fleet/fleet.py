@@ -14,6 +14,8 @@ Slow start: a replica that is new, back or restarted takes, while it warms up, r
 
 so it is neither flooded for having the shortest queue nor left idle. Replicas that all begin together don't ramp.
 
+GPUs: a replica whose GPU is sick gets requests only while all others that are healthy are sick too, and one whose GPU is lost
+only when nobody else is left (core/fleet/gpu.py).
 Providers are no members of the fleet's own: the counts above leave them out, and nobody is sent there in a panic.
 
 Backpressure: a replica that answered that it is busy is set aside while another one is not, for as long as its Retry-After
@@ -23,6 +25,7 @@ says, or BUSY_S, doubled each time in a row: else each request would find out by
 from collections.abc import Iterable, Iterator, Sequence
 
 from balancer.core.errors import no_replica, unknown_model
+from balancer.core.fleet.gpu import Condition, GpuReading, GpuState
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Health, ReplicaId, RequestView
 
@@ -34,10 +37,13 @@ MOST_BUSY_S = 8.0
 
 _OFFERED = frozenset({Health.HEALTHY, Health.EJECTED})
 _COUNTED = frozenset({Health.HEALTHY, Health.EJECTED, Health.UNHEALTHY})
+_SICK, _LOST = Condition.SICK, Condition.LOST
 _SUSPECTED = frozenset({Health.EJECTED, Health.UNHEALTHY})
 
 
 class Fleet:
+    """`gpus` holds what each source of GPU readings told last, by its address; "" is this host."""
+
     def __init__(
         self, replicas: Iterable[ReplicaState] = (), *, panic_threshold: float = 0.5, warmup_s: float = 30.0
     ) -> None:
@@ -45,6 +51,7 @@ class Fleet:
         self.leaving: list[ReplicaState] = []
         self.panic_threshold = panic_threshold
         self.warmup_s = warmup_s
+        self.gpus: dict[str, GpuReading] = {}
         self._alike_at_s = float("-inf")  # nobody warms up or is set aside after that
         self._own: list[ReplicaState] = []
         self.has_providers = False
@@ -127,6 +134,16 @@ class Fleet:
         replica.warm_from_s = now
         self._alike_at_s = max(self._alike_at_s, now + self.warmup_s)
 
+    def saw_gpus(self, replica: ReplicaState, state: GpuState, now: float) -> None:
+        """What its GPUs say of it has changed."""
+        ailed, replica.gpu = replica.gpu.ailing, state
+        if state.ailing:
+            self._alike_at_s = float("inf")
+        elif ailed and not any(r.gpu.ailing for r in self):
+            self._alike_at_s = now + max(
+                self.warmup_s, MOST_BUSY_S
+            )  # when all else that tells them apart is over
+
     def declined(self, replica: ReplicaState, now: float, retry_after_s: float | None) -> None:
         """It said that it is busy, and perhaps for how long."""
         pause_s = BUSY_S * 2 ** min(replica.declines, 10) if retry_after_s is None else retry_after_s
@@ -208,7 +225,7 @@ class Fleet:
         return self._best(left, now, panic=self._panics(found))
 
     def _best(self, left: list[ReplicaState], now: float, *, panic: bool) -> list[ReplicaState]:
-        healthy = [r for r in left if r.health is Health.HEALTHY]
+        healthy = [r for r in left if r.health is Health.HEALTHY and r.gpu.condition is not _LOST]
         if healthy:
             trusted = set(self._willing(healthy, now))
             most = sum(r.in_flight for r in healthy) / len(healthy)
@@ -219,7 +236,7 @@ class Fleet:
             ]
         # one not heard of yet is a better guess than one known to be down
         unknown = [r for r in left if r.health is Health.UNKNOWN]
-        return unknown or [r for r in left if _doubtful(r)] or left
+        return unknown or [r for r in left if _doubtful(r)] or self._best_gpus(left)
 
     def _panics(self, found: Sequence[ReplicaState]) -> bool:
         counted = [r.health for r in found if r.health in _COUNTED and not r.draining]
@@ -227,8 +244,15 @@ class Fleet:
 
     def _willing(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
         """Without those that are set aside, if others are left, and those that warm up and have their share."""
+        healthy = self._best_gpus(healthy)
         free = [r for r in healthy if r.busy_until_s <= now]
         return self._ramped(free or healthy, now)
+
+    @staticmethod
+    def _best_gpus(replicas: list[ReplicaState]) -> list[ReplicaState]:
+        """Those whose GPUs are not sick, else those whose are not lost, else all."""
+        sound = [r for r in replicas if r.gpu.condition < _SICK]
+        return sound or [r for r in replicas if r.gpu.condition is not _LOST] or replicas
 
     def _ramped(self, healthy: list[ReplicaState], now: float) -> list[ReplicaState]:
         """Without those that warm up and have their share."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from balancer.core.fleet.gpu import UNKNOWN, GpuState
 from balancer.core.fleet.progress import Attempt, Progress
 from balancer.core.fleet.quota import Quota
 from balancer.core.types import EngineSample, Fault, Health, ReplicaId
@@ -105,6 +106,7 @@ class ReplicaState:
     warm_from_s: float | None = None
     busy_until_s: float = 0.0  # set aside, since it said that it is busy
     declines: int = 0  # in a row
+    gpu: GpuState = UNKNOWN
     last_error: str = ""
     last_error_at_s: float | None = None
     model_entries: tuple[dict[str, object], ...] = field(default=(), repr=False)

@@ -173,6 +173,20 @@ class Speed:
         )
         self._add(row, passed.seconds / tokens, min(1.0, tokens / LONG_ANSWER_TOKENS), now)
 
+    def slowed(self, times: float) -> None:
+        """Its clock changed: computing takes so many times as long from now on, reading memory what it took. What was seen
+        counts as if it had been seen so, and is unlearned like all else if it proves wrong.
+        """
+        learned = self._learned
+        if learned is None:
+            return
+        after = learned._replace(prefill=learned.prefill * times, attention=learned.attention * times)
+        more = [new - old for new, old in zip(after, learned, strict=True)]
+        for i, line in enumerate(self._matrix):
+            self._vector[i] += sum(map(mul, line, more))
+        self._learned = after
+        self.siblings.replace(learned, after)
+
     def regroup(self, siblings: Siblings) -> None:
         """The replica turns out to be another's sibling."""
         self.leave()

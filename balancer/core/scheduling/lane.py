@@ -255,8 +255,10 @@ class Lane:
         if sample is None:
             return
         self._used_tokens = None
-        if sample.kv_usage is not None and self.capacity_tokens is not None:
-            self._used_tokens = sample.kv_usage * self.capacity_tokens
+        # of what the engine says that it has, even if its GPU can't hold that now
+        told = sample.kv_capacity_tokens or self.capacity_tokens
+        if sample.kv_usage is not None and told is not None:
+            self._used_tokens = sample.kv_usage * told
         if sample.running is not None:
             self._count_seats(sample, sample.running, before)
 

@@ -92,3 +92,6 @@ class Policy(ABC):
 
     def sized(self, replica: ReplicaState, kv_capacity_tokens: int) -> None:
         """The replica's KV cache holds so many tokens."""
+
+    def slowed(self, replica: ReplicaState, times: float) -> None:
+        """The clock of its GPUs says that computing takes so many times as long from now on, or as short, if below 1."""

@@ -321,6 +321,11 @@ class PredictedLatency(Indexed):
         self._lanes[replica.slot].capacity_tokens = kv_capacity_tokens
         self._lanes[replica.slot].stale = True
 
+    def slowed(self, replica: ReplicaState, times: float) -> None:
+        lane = self._lanes[replica.slot]
+        lane.speed.slowed(times)
+        lane.stale = True
+
     def dispatched(self, charge: Charge, now: float) -> None:
         lane = self._lanes[charge.replica.slot]
         if lane.models != charge.replica.models:  # they were not known yet, or have changed

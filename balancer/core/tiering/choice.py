@@ -134,7 +134,7 @@ def _by_score(plan: Plan, steps: Sequence[Step]) -> Pick:
     draw = plan.draw / explore if plan.draw < explore else (plan.draw - explore) / (1 - explore)
     level = 0
     for place, step in enumerate(steps, 1):
-        if draw < step.chance:
+        if draw < step.chance or step.chance >= 1:  # nobody drew where the draw is 1
             level = place
     decided = steps[level - 1] if level else steps[0]
     if level < len(steps) and steps[level].in_band:

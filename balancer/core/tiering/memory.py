@@ -6,7 +6,7 @@ from balancer.core.tiering.choice import Pick
 from balancer.core.tiering.exchange import Exchange
 from balancer.core.tiering.share import Calibrated, Cut, Fixed, cut_of
 from balancer.core.tiering.sticky import Sticky
-from balancer.core.tiering.types import Plan, Tier, VirtualModel
+from balancer.core.tiering.types import Plan, QualityFloor, Tier, VirtualModel
 
 Calibration = Callable[[VirtualModel], Calibrated | None]
 """What its classifier was found to need for the virtual model's quality floor; None: nothing was found."""
@@ -28,7 +28,7 @@ class Steps:
 
 
 class Tiering:
-    """`tiers` by name, and `calibration`, may be replaced at any time: what was learned stays where the target does."""
+    """`tiers` by name may be replaced at any time: what was learned stays where the target does."""
 
     def __init__(self, tiers: Mapping[str, Tier], calibration: Calibration = lambda _: None) -> None:
         self.tiers = tiers
@@ -38,6 +38,15 @@ class Tiering:
 
     def __repr__(self) -> str:
         return f"<Tiering: {', '.join(self.tiers)}; {len(self._steps)} virtual models, {self.sticky!r}>"
+
+    def calibrated(self, calibration: Calibration) -> None:
+        """The classifiers are others, or calibrated anew: quality floors begin again, and all else stays."""
+        self.calibration = calibration
+        self._steps = {
+            name: steps
+            for name, steps in self._steps.items()
+            if not isinstance(steps.virtual.target, QualityFloor)
+        }
 
     def steps(self, plan: Plan) -> Steps:
         virtual = plan.virtual
@@ -61,7 +70,9 @@ class Tiering:
                 if step is not None and step.more is not None:
                     own.exchange(rank).add(step.more)
         kept = self.sticky.of(plan)
-        least = tier if pick.reason == "escalated" else kept.least if kept is not None else ""
+        least = kept.least if kept is not None else ""
+        if pick.reason == "escalated":
+            least = plan.options[pick.option].name
         self.sticky.hold(plan, tier, tokens, least, pick.propensity)
 
     def moved(self, plan: Plan, before: str, after: str) -> None:

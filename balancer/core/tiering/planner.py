@@ -9,7 +9,7 @@ The classifier is asked only if more than one option is left and they differ in 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from balancer.core.errors import Refused, forbidden
+from balancer.core.errors import Refused, forbidden, unknown_model
 from balancer.core.tiering.budget import Budget
 from balancer.core.tiering.catalog import Catalog
 from balancer.core.tiering.draw import draw as drawn
@@ -50,7 +50,8 @@ def stated_price(tier: Tier) -> Price | None:
 
 class Planner:
     """`classifiers` by the names that virtual models call them. `price_of` tells what a tier costs now, `rating` the last rating
-    of a tenant's conversation, from 0 to 1.
+    of a tenant's conversation, from 0 to 1, `served` the models of all replicas: what is neither a tier's nor one of these is
+    passed over, so that clients cannot make up names that are counted.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Planner:
         *,
         price_of: Callable[[Tier], Price | None] = stated_price,
         rating: Callable[[str, bytes], float | None] | None = None,
+        served: Callable[[], list[str]] | None = None,
     ) -> None:
         self.catalog = catalog
         self.rules = rules
@@ -69,6 +71,7 @@ class Planner:
         self.budget = budget
         self._price_of = price_of
         self._rating = rating
+        self._served = served
 
     def guard(self, model: str | None, *, tenant: str, wall_s: float) -> None:
         """A concrete model is asked for: whether the tenant may. For nothing, unless there are policies.
@@ -103,6 +106,7 @@ class Planner:
         Raises: Refused, when no tier can or may serve the request, naming why.
         """
         catalog = self.catalog
+        ask = self._with_known(ask)
         virtual, arm = _arm(catalog.virtual(ask.name), conversation, draw)
         plan = Plan(virtual, ask, text, (), conversation=conversation, tenant=tenant, draw=draw, arm=arm)
         known: list[Score] = []
@@ -166,6 +170,22 @@ class Planner:
         if known or not plan.forced:
             plan.score = score()
         return plan
+
+    def _with_known(self, ask: Ask) -> Ask:
+        """Of the models that it names only those that are there.
+
+        Raises: Refused, 404, if none is.
+        """
+        catalog = self.catalog
+        names = (ask.name, *ask.models)
+        there = [name for name in names if name in catalog.virtuals or catalog.pools(name)]
+        if self._served is None or len(there) == len(names):
+            return ask
+        served = self._served()
+        there = [name for name in names if name in there or name in served]
+        if not there:
+            raise unknown_model(ask.name, sorted({*catalog.names(), *served}))
+        return ask if len(there) > len(ask.models) else replace(ask, name=there[0], models=tuple(there[1:]))
 
     def _options(self, plan: Plan, listed: Sequence[Tier], case: Case) -> tuple[Tiers, str]:
         """What the hard rules leave of the tiers; where they leave none, the first of those that the request falls back on, or

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from balancer.core.prefix.blocks import BLOCK_BYTES
 from balancer.core.request.multipart import MAX_FIELD_BYTES, form_field
-from balancer.core.request.parse import read_form, read_request
+from balancer.core.request.parse import read_form, read_request, retargeted
 from balancer.core.request.tokens import TokenEstimator
 from balancer.core.types import Reads, RouteKind
 from tests.core.request.bodies import BODY
@@ -199,3 +199,37 @@ def test_no_boundary_no_field():
     assert (
         form_field(form([("model", "", b"m")]), f"multipart/form-data; boundary={'x' * 99}", "model") is None
     )
+
+
+@given(model=st.sampled_from(["a", "b", "x" * 300]), salt=st.text(max_size=5), said=st.text(max_size=3000))
+def test_a_retargeted_request_has_the_keys_and_tokens_of_one_that_names_the_model(model, salt, said):
+    def read(named, **rest):
+        fields = {"model": named, "cache_salt": salt, "messages": [{"role": "user", "content": said}]}
+        return read_request(CHAT, json.dumps(fields).encode(), Reads.PROMPT, tokens, **rest)
+
+    tokens = TokenEstimator()
+    tokens.observe(model, 3000, 1000)
+    found = retargeted(read("auto", keep_prompt=True), model, None, tokens)
+    named = read(model)
+    assert (found.model, found.block_keys, found.prompt_tokens) == (
+        model,
+        named.block_keys,
+        named.prompt_tokens,
+    )
+
+
+def test_a_retargeted_request_keeps_all_else():
+    body = json.dumps(
+        {"model": "auto", "stream": True, "priority": 3, "prompt": [1, 2, 3], "session_id": "s"}
+    ).encode()
+    view = read_request(RouteKind.COMPLETIONS, body, Reads.PROMPT, keep_prompt=True)
+    view.tenant = "t"
+    found = retargeted(view, "m", frozenset({"r"}), TokenEstimator())
+    assert (found.stream, found.priority, found.session, found.tenant) == (True, 3, "s", "t")
+    assert (found.prompt_tokens, found.tokens_exact, found.among) == (3, True, frozenset({"r"}))
+
+
+def test_without_its_prompt_only_the_name_changes():
+    view = read_request(CHAT, b'{"model": "auto"}', Reads.ENVELOPE)
+    found = retargeted(view, "m", None, TokenEstimator())
+    assert (found.model, found.block_keys, view.model) == ("m", [], "auto")

@@ -90,6 +90,11 @@ def test_a_tie_is_drawn_and_its_probability_told():
     assert picked(plan(0.7, draw=0.9), rules=rules).propensity == 0.75
 
 
+def test_a_plan_without_a_draw_is_decided_as_any_other():
+    assert chosen(0.9, draw=1.0) == ("large", "score")
+    assert chosen(0.5, draw=1.0) == ("small", "score")
+
+
 # -- three tiers
 
 

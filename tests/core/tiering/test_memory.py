@@ -1,5 +1,6 @@
 """What is remembered from one choice to the next."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -134,6 +135,16 @@ def test_a_floor_has_the_share_that_its_classifier_was_found_to_need():
         0.0
     ) == pytest.approx(0.4, abs=0.02)
     assert Tiering(TIERS).steps(plan(of=of)).cut(1).threshold(0.0) == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_floor_that_is_calibrated_anew_holds_at_once_and_shares_stay():
+    tiering = Tiering(TIERS)
+    floor, shared = plan(of=virtual(target=QualityFloor(0.95))), plan(of=replace(virtual(), name="other"))
+    cuts = tiering.steps(floor).cut(1), tiering.steps(shared).cut(1)
+    assert cuts[0].threshold(0.0) == pytest.approx(0.0, abs=0.02)
+    tiering.calibrated(lambda _: Calibrated(0.4, 0.5))
+    assert tiering.steps(floor).cut(1).threshold(0.0) == pytest.approx(0.5, abs=0.02)
+    assert tiering.steps(shared).cut(1) is cuts[1]
 
 
 def test_a_reload_keeps_what_was_learned_where_the_target_stays():

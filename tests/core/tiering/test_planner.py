@@ -94,6 +94,19 @@ def test_options_and_who_stands_in(ask, options, stand_in):
     assert len(options) > 1 or made.forced == "asked"
 
 
+def test_names_that_nobody_serves_are_passed_over():
+    asked = planner(served=lambda: ["elsewhere"])
+    made = plan(Ask("auto", models=("made-up", "elsewhere", "q8")), of=asked)
+    assert chain(made) == ["elsewhere", "small", "hosted"]
+    made = plan(Ask("made-up", models=("made-up-too", "gpt")), of=asked)
+    assert (names(made.options), made.forced, made.ask) == (["hosted"], "asked", Ask("gpt"))
+    assert names(plan("elsewhere", of=asked).options) == ["elsewhere"]
+    with pytest.raises(Refused) as caught:
+        plan(Ask("made-up", models=("made-up-too",)), of=asked)
+    assert (caught.value.status, caught.value.param) == (404, "model")
+    assert "auto, best, big, elsewhere, fast" in caught.value.message
+
+
 def test_no_tier_stands_in_twice_and_reasons_are_joined():
     virtual = replace(AUTO, fallbacks=(Fallback("hosted", frozenset({Trouble.SATURATED})),))
     made = plan(Ask("auto", models=("hosted",)), of=planner(Catalog(TIERS, [virtual])))

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from balancer.core.tiering.score.features import BUCKETS, SHAPE, Features, Floats
 
 STRENGTHS: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-BLENDS: Final = (0.01, 0.1, 0.5)
+BLENDS: Final = (0.1, 0.5, 2.0)
 """How much a shape counts beside words, whose vectors have unit length; a shape has, on average, the length `blend`."""
-CHOSEN_ON: Final = 1000
+CHOSEN_ON: Final = 600
 """So many rows, evenly spaced, choose strength and blend."""
 PRIOR_EXPECTED: Final = 0.05
 PRIOR_ROWS: Final = 20.0

@@ -1,0 +1,37 @@
+"""The balancer with nothing that only serves to be looked at: `python -m benchmarks.overhead.unobserved serve ...`. It counts
+nothing, and tells of no gaps; what could be switched off by settings is the caller's to switch off. There is no setting for the
+rest, since nobody would want it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import balancer.app
+import balancer.lifecycle
+from balancer.__main__ import main
+from balancer.accounting.exposition import Samples
+from balancer.accounting.metrics import Metrics
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+class Unobserved(Metrics):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.add = self.attempted = self.stream_broke = self.refused = _nothing
+
+    def families(self) -> Iterator[Samples]:
+        return iter(())
+
+
+def blind() -> None:
+    """From now on, in this process."""
+    balancer.app.Metrics = Unobserved  # type: ignore[misc] # in the place of its own class
+    balancer.lifecycle.Gaps = _nothing  # type: ignore[assignment,misc] # no stream is timed
+
+
+if __name__ == "__main__":
+    blind()
+    main()
