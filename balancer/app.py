@@ -15,6 +15,7 @@ from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
+from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
 from balancer.frontend.assembly import make_handler
@@ -23,6 +24,7 @@ from balancer.frontend.listeners import Listeners
 from balancer.frontend.own import OwnPages
 from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.job import LifecycleLimits
+from balancer.journal.opening import Journal
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
 from balancer.observers.gpu.reader import NvmlReader
@@ -63,7 +65,12 @@ class Balancer:
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         self.outcomes = open_outcomes(settings)  # before anything that has to be closed
-        self.decider = make_decider(settings, random.Random().random)
+        seed = random.SystemRandom().getrandbits(63)
+        self.journal = Journal.open(settings, seed)
+        if self.journal is not None:
+            self.decider: Decider = self.journal.decider
+        else:
+            self.decider = make_decider(settings, random.Random(seed).random)
         supervisor = self._supervisor = Supervisor()
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
@@ -90,6 +97,8 @@ class Balancer:
         if self._manager.watchdog_s is not None:
             supervisor.start("watchdog", self._manager.alive)
         supervisor.start("prices", self._tiers.look)
+        if self.journal is not None:
+            supervisor.start("journal", self.journal.keep)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
         """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
@@ -189,6 +198,8 @@ class Balancer:
         await self._supervisor.stop()
         await self.gpus.close()
         await self.replicas.close()
+        if self.journal is not None:
+            self.journal.close()
         if self.outcomes is not None:
             await self.outcomes.close()
         log.info("stopped")

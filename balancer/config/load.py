@@ -3,8 +3,8 @@
 Every mistake of every source is found before any is told.
 """
 
-import re
 import os
+import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from random import Random
 from time import time
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from balancer import __version__
-from balancer.config import Settings
+from balancer.config import ConfigError, Mistake, Settings
 from balancer.config.build import health_policy, make_policy, policy_named
 from balancer.config.schema import PolicyName
 from balancer.core.fleet.fleet import Fleet
@@ -17,26 +17,49 @@ from balancer.journal.writer import JournalFile
 
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
-
-def open_journal(settings: Settings) -> JournalFile | None:
-    """None, where none is wanted. Raises: OSError."""
-    if settings.journal is None:
-        return None
-    return JournalFile(settings.journal, settings.journal_max_bytes, settings.journal_keep)
+FLUSH_S = 0.5
+"""A process that is killed takes no more of its journal with it."""
 
 
-def make_recorder(settings: Settings, journal: JournalFile, seed: int) -> Recorder:
-    """Without replicas: they join. All that it draws follows from the seed."""
-    facts = {
-        "run": os.urandom(8).hex(),
-        "version": __version__,
-        "at": time(),
-        "policy": settings.policy,
-        "index_max_blocks": settings.index_max_blocks,
-        "seed": seed,
-    }
-    policy = make_policy(settings, Random(seed).random)
-    return Recorder(Fleet(), policy, health_policy(settings), journal, facts)
+class Journal:
+    """The decider that is written down, and the file."""
+
+    def __init__(self, decider: Recorder, file: JournalFile) -> None:
+        self.decider = decider
+        self.file = file
+
+    @classmethod
+    def open(cls, settings: Settings, seed: int) -> Self | None:
+        """None, where none is asked for. The decider has no replicas: they join. All that it draws follows from the seed.
+
+        Raises: ConfigError, if nothing can be written there.
+        """
+        if settings.journal is None:
+            return None
+        try:
+            file = JournalFile(settings.journal, settings.journal_max_bytes, settings.journal_keep)
+        except OSError as error:
+            expected = f"a file that can be written: {error.strerror}"
+            raise ConfigError([Mistake("journal", expected)]) from None
+        facts = {
+            "run": os.urandom(8).hex(),
+            "version": __version__,
+            "at": time(),
+            "policy": settings.policy,
+            "index_max_blocks": settings.index_max_blocks,
+            "seed": seed,
+        }
+        policy = make_policy(settings, Random(seed).random)
+        return cls(Recorder(Fleet(), policy, health_policy(settings), file, facts), file)
+
+    async def keep(self) -> float:
+        """Hand over what was written down; the seconds until the next time."""
+        self.decider.flush()
+        return FLUSH_S
+
+    def close(self) -> None:
+        self.decider.flush()
+        self.file.close()
 
 
 def policy_of(facts: Mapping[str, Any], name: str | None = None) -> Policy:

@@ -47,7 +47,9 @@ def policy_of(name, seed, blocks=1000):
 def recorder(name, fleet=None, seed=1, blocks=1000, tape=None):
     facts = {"run": "test", "policy": name, "seed": seed, "index_max_blocks": blocks}
     tape = tape or Tape()
-    made = Recorder(Fleet() if fleet is None else fleet, policy_of(name, seed, blocks), HealthPolicy(), tape, facts)
+    made = Recorder(
+        Fleet() if fleet is None else fleet, policy_of(name, seed, blocks), HealthPolicy(), tape, facts
+    )
     return made, tape
 
 

@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-import pytest
 
 from balancer.journal.chains import ChainReader, ChainWriter
 
@@ -57,5 +57,5 @@ def test_damage_is_told(written):
 
 @pytest.mark.parametrize("place", [1, 99, -1])
 def test_a_place_that_nobody_gave(place):
-    with pytest.raises(ValueError, match="chain|array"):
+    with pytest.raises(ValueError, match="chain"):
         ChainReader().read(place, b"")
