@@ -4,6 +4,8 @@ Rotated files are called PATH.1, PATH.2 and so on, the oldest by the highest num
 where that is gone, or something between, what was before is not known, and the row says so.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +41,7 @@ def read_journal(path: Path, reading: Reading) -> Iterator[Event]:
     """
     paths = files_of(path)
     if not paths:
-        raise FileNotFoundError(f"no journal at {path}")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     last: tuple[Any, Any] | None = None
     for each in paths:
         read = Read()

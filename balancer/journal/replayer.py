@@ -5,7 +5,6 @@ differ for that alone, so they are counted apart.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,84 +17,30 @@ from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState, Terms
 from balancer.core.scheduling import Charge, Policy, Waiting
 from balancer.core.tiering.types import Trouble
-from balancer.core.types import Decision, EngineSample, Health, ReplicaId, Usage
+from balancer.core.types import Decision, Health, ReplicaId, Usage
 from balancer.journal import kinds
 from balancer.journal.book import Asked, Book
+from balancer.journal.counts import Counts, Difference, Made
 from balancer.journal.frames import Event
 from balancer.journal.recorder import DEAD, ERROR, GENERATED, PORT_CLOSED, REFUSED
 from balancer.journal.rerun import Rerun
 
 Facts = Mapping[str, Any]
-Made = int | tuple[Any, ...]
-"""What came of a decision: the status of a refusal; or replica, reason, matched tokens, whether to wait, predicted TTFT."""
 
 
 class JournalError(Exception):
     """An event that makes no sense."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A decision that came out otherwise; `number` counts decisions of the process."""
-
-    number: int
-    now: float
-    recorded: Made
-    replayed: Made
-
-    def __str__(self) -> str:
-        recorded, replayed = _told(self.recorded), _told(self.replayed)
-        return f"decision {self.number} at {self.now:.6f} s: recorded {recorded}; replayed {replayed}"
-
-
-def _told(made: Made) -> str:
-    if isinstance(made, int):
-        return f"status {made}" if made else "nothing"
-    *tier, replica, reason, matched, wait, predicted_s = made
-    text = f"{replica} ({reason}), {matched} tokens matched{', to wait' * bool(wait)}"
-    text += "" if predicted_s is None else f", TTFT of {predicted_s!r} s predicted"
-    return f"tier {tier[0]} ({tier[1]}), {text}" if tier else text
-
-
-@dataclass(slots=True)
-class Counts:
-    """`partial`: decisions after a beginning in the middle, and how many of these came out otherwise; the rest is of those whose
-    whole history is there.
-    """
-
-    decisions: int = 0
-    different: int = 0
-    partial: int = 0
-    partial_different: int = 0
-    runs: int = 0
-    lost_events: int = 0
-    first_s: float | None = None
-    last_s: float = 0.0
-    first: Difference | None = None
-
-
-class World:
-    """A decider of ours, and its replicas by the journal's numbers."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.decider = Rerun(policy)
-        self.states: dict[int, ReplicaState] = {}
-
-    def sampled(self, number: int, sample: EngineSample, in_flight: int) -> None:
-        self.decider.sampled(self.states[number], sample, in_flight)
-
-
 class Replayer:
-    """`worlds` are told alike what happens to replicas; decisions are made again in the first. `make` makes its policy by what a
-    beginning tells.
-    """
+    """`make` makes the policy by what a beginning tells; `states` are the replicas by the journal's numbers."""
 
     def __init__(self, make: Callable[[Facts], Policy]) -> None:
         self._make = make
         self.counts = Counts()
         self.facts: Facts = {}
         self.book = Book()
-        self.worlds: list[World] = []
+        self.states: dict[int, ReplicaState] = {}
         self._whole = True
         self._waiting: dict[int, tuple[Waiting, Asked]] = {}
         self._charges: dict[int, Charge] = {}
@@ -148,10 +93,6 @@ class Replayer:
         }
         return [known[kind] for kind in range(len(known))]
 
-    @property
-    def _decider(self) -> Rerun:
-        return self.worlds[0].decider
-
     # -- beginnings
 
     def _begin(self, event: Event) -> None:
@@ -164,70 +105,53 @@ class Replayer:
             return
         self._whole = not facts["file"] and not facts["lost"]
         self.counts.runs += not facts["follows"]
-        self.worlds = self.make_worlds()
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing is known of what was before."""
+        self.decider = Rerun(self._make(self.facts))
+        self.states.clear()
         self._waiting.clear()
         self._charges.clear()
 
-    def make_worlds(self) -> list[World]:
-        return [World(self._make(self.facts))]
-
     def _replica(self, event: Event) -> None:
-        if event[1] not in self.worlds[0].states:
+        if event[1] not in self.states:
             self._join(event)
-        else:
-            event[2]
 
     # -- the fleet
 
     def _join(self, event: Event) -> None:
-        _, number, name, models, max_in_flight, draining, health, external = event
-        replica = ReplicaId(name)
-        for world in self.worlds:
-            state = world.states[number] = ReplicaState(
-                replica,
-                "",
-                models=None if models is None else frozenset(models),
-                max_in_flight=max_in_flight,
-                health=Health(health),
-                terms=Terms() if external else None,
-                draining=draining,
-            )
-            world.decider.join(state)
+        state = self.states[event[1]] = state_of(event)
+        self.decider.join(state)
 
     def _leave(self, event: Event) -> None:
-        for world in self.worlds:
-            world.decider.leave(world.states[event[1]])
+        self.decider.leave(self.states[event[1]])
 
     def _drain(self, event: Event) -> None:
         _, now, number, draining = event
-        for world in self.worlds:
-            world.decider.drain(world.states[number], draining=draining, now=now)
+        self.decider.drain(self.states[number], draining=draining, now=now)
 
     def _serves(self, event: Event) -> None:
-        for world in self.worlds:
-            world.decider.serves(world.states[event[1]], frozenset(event[2]))
+        self.decider.serves(self.states[event[1]], frozenset(event[2]))
 
     def _bound(self, event: Event) -> None:
         _, number, *limits = event
-        for world in self.worlds:
-            world.decider.bound(world.states[number], *limits)
+        self.decider.bound(self.states[number], *limits)
 
     def _configure(self, event: Event) -> None:
         _, health, limits, panic_threshold, warmup_s = event
-        for world in self.worlds:
-            world.decider.configure(
-                msgspec.convert(health, HealthPolicy),
-                msgspec.convert(limits, Limits),
-                panic_threshold=panic_threshold,
-                warmup_s=warmup_s,
-            )
+        self.decider.configure(
+            msgspec.convert(health, HealthPolicy),
+            msgspec.convert(limits, Limits),
+            panic_threshold=panic_threshold,
+            warmup_s=warmup_s,
+        )
 
     def _tier(self, event: Event) -> None:
         _, there, anew = event
-        for world in self.worlds:
-            decider = world.decider
-            if anew or there != (decider.tiering is not None):
-                decider.tier({} if there else None, self.book.plans.calibrated)
+        decider = self.decider
+        if anew or there != (decider.tiering is not None):
+            decider.tier({} if there else None, self.book.plans.calibrated)
 
     # -- decisions
 
@@ -237,7 +161,7 @@ class Replayer:
         recorded = _told_of(outcome)
         replayed: Made
         try:
-            asked.decision = self._decider.decide(asked.view, tried, now)
+            asked.decision = self.decider.decide(asked.view, tried, now)
             replayed = _made(asked.decision)
         except Refused as refused:
             replayed = refused.status
@@ -246,7 +170,7 @@ class Replayer:
 
     def _choose(self, event: Event) -> None:
         _, now, of, number, some, left, retargeted, outcome = event
-        book, decider = self.book, self._decider
+        book, decider = self.book, self.decider
         asked, plan = book.requests[number], book.plans[of]
         tried = frozenset(some)
         plan.left[:] = [(name, Trouble(trouble)) for name, trouble in left]
@@ -287,9 +211,9 @@ class Replayer:
 
     def _admit(self, event: Event) -> None:
         _, now, number, admitted = event
-        decision = Decision(self.worlds[0].states[number].id, "")
+        decision = Decision(self.states[number].id, "")
         try:
-            self._decider.admit(decision, now)
+            self.decider.admit(decision, now)
             replayed = True
         except Refused:
             replayed = False
@@ -298,11 +222,11 @@ class Replayer:
 
     def _dispatch(self, event: Event) -> None:
         _, now, attempt, number, replica, pinned = event
-        asked, state = self.book.requests[number], self.worlds[0].states[replica]
+        asked, state = self.book.requests[number], self.states[replica]
         decision, asked.decision = asked.decision, None
         if pinned or decision is None or decision.replica != state.id:
             decision = Decision(state.id, "")
-        self._charges[attempt] = self._decider.dispatch(asked.view, decision, now)
+        self._charges[attempt] = self.decider.dispatch(asked.view, decision, now)
         self.sent(attempt, asked, replica, now)
 
     def sent(self, attempt: int, asked: Asked, replica: int, now: float) -> None:
@@ -312,7 +236,7 @@ class Replayer:
         _, now, attempt = event
         charge = self._charges.get(attempt)
         if charge is not None:
-            self._decider.first_token(charge, now)
+            self.decider.first_token(charge, now)
             self.began(attempt, now)
 
     def began(self, attempt: int, now: float) -> None:
@@ -323,7 +247,7 @@ class Replayer:
         charge = self._charges.pop(attempt, None)
         if charge is not None:
             told = None if usage is None else Usage(*usage)
-            self._decider.ended(charge, now, told, output_events=output_events)
+            self.decider.ended(charge, now, told, output_events=output_events)
             self.over(attempt, told, output_events, now)
 
     def over(self, attempt: int, usage: Usage | None, output_events: int, now: float) -> None:
@@ -339,7 +263,7 @@ class Replayer:
         if decision is None:
             return  # it came out otherwise, and that was counted
         try:
-            joined = self._decider.line.join(asked.view, decision, now, tried)
+            joined = self.decider.line.join(asked.view, decision, now, tried)
             self._waiting[waiting] = joined, asked
             replayed = True
         except Refused:
@@ -350,11 +274,11 @@ class Replayer:
     def _waits_no_more(self, event: Event) -> None:
         found = self._waiting.pop(event[1], None)
         if found is not None:
-            self._decider.line.leave(found[0])
+            self.decider.line.leave(found[0])
 
     def _releases(self, event: Event) -> None:
         _, self._now, none = event
-        self._release = self._decider.line.release(self._now)
+        self._release = self.decider.line.release(self._now)
         if none:
             self._no_more()
 
@@ -384,48 +308,55 @@ class Replayer:
 
     def _answered(self, event: Event) -> None:
         _, now, number, sent_at = event
-        for world in self.worlds:
-            world.decider.answered(world.states[number], now, sent_at=sent_at)
+        self.decider.answered(self.states[number], now, sent_at=sent_at)
 
     def _declined(self, event: Event) -> None:
         _, now, number, retry_after_s = event
-        for world in self.worlds:
-            world.decider.declined(world.states[number], now, retry_after_s)
+        self.decider.declined(self.states[number], now, retry_after_s)
 
     def _failed(self, event: Event) -> None:
         _, now, number, flags = event
         refused, dead = bool(flags & REFUSED), bool(flags & DEAD)
-        for world in self.worlds:
-            world.decider.failed(world.states[number], "recorded", now, refused=refused, dead=dead)
+        self.decider.failed(self.states[number], "recorded", now, refused=refused, dead=dead)
 
     def _probed(self, event: Event) -> None:
         _, now, number, asked_at, flags = event
-        for world in self.worlds:
-            world.decider.probed(
-                world.states[number],
-                asked_at,
-                now,
-                error="recorded" if flags & ERROR else "",
-                refused=bool(flags & PORT_CLOSED),
-                generated=bool(flags & GENERATED),
-            )
+        self.decider.probed(
+            self.states[number],
+            asked_at,
+            now,
+            error="recorded" if flags & ERROR else "",
+            refused=bool(flags & PORT_CLOSED),
+            generated=bool(flags & GENERATED),
+        )
 
     def _sampled(self, event: Event) -> None:
         _, taken_at, number, in_flight, changed, *told = event
         sample = self.book.sample(number, taken_at, changed, told)
-        for world in self.worlds:
-            world.sampled(number, sample, in_flight)
+        self.decider.sampled(self.states[number], sample, in_flight)
 
     def _gpus(self, event: Event) -> None:
         _, now, number, condition, slow, share = event
-        for world in self.worlds:
-            state = GpuState(Condition(condition), slow=slow, share=share)
-            world.decider.saw_gpus(world.states[number], state, now)
+        state = GpuState(Condition(condition), slow=slow, share=share)
+        self.decider.saw_gpus(self.states[number], state, now)
 
     def _unread(self, event: Event) -> None:
         _, now, number, answered = event
-        for world in self.worlds:
-            world.decider.unread(world.states[number], now, answered=answered)
+        self.decider.unread(self.states[number], now, answered=answered)
+
+
+def state_of(event: Event) -> ReplicaState:
+    """A replica as it joins."""
+    _, _, name, models, max_in_flight, draining, health, external = event
+    return ReplicaState(
+        ReplicaId(name),
+        "",
+        models=None if models is None else frozenset(models),
+        max_in_flight=max_in_flight,
+        health=Health(health),
+        terms=Terms() if external else None,
+        draining=draining,
+    )
 
 
 def _told_of(outcome: int | list[Any]) -> Made:
