@@ -14,6 +14,7 @@ from benchmarks.pages.command import report
 from benchmarks.peers.command import peers
 from benchmarks.run.command import run
 from benchmarks.simulator.command import simulate
+from benchmarks.tiers.command import tiers
 
 app = typer.Typer(
     help="Benchmarks of the balancer, each figure beside its goal.",
@@ -33,6 +34,7 @@ app.command()(soak)
 app.command()(peers)
 app.command()(report)
 app.command()(crosscheck)
+app.command()(tiers)
 
 
 @app.callback()

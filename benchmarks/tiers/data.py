@@ -16,9 +16,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from balancer.core.tiering.score.question import question
-from balancer.core.tiering.text import bounded
-
 
 class File(NamedTuple):
     """`trains`: whether its licence lets weights that are shipped be trained on it."""
@@ -173,12 +170,6 @@ def load(directory: Path, *, check: bool = True) -> Data:
         np.array([_key(prompt) for prompt in prompts]),
         *numbers,
     )
-
-
-def asked(prompt: str) -> tuple[str, int]:
-    """What the score reads of a prompt, and of how many characters."""
-    text = question(bounded(prompt))
-    return text, len(text)
 
 
 def _key(prompt: str) -> str:

@@ -7,23 +7,24 @@ Each source has its own pair of models, so only what differs within a source is 
 of their size. The weights of the sum are a Setting, and chosen on inner splits: see `protocols`.
 """
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balancer.core.tiering.score.features import BUCKETS, SHAPE, VERSION, Floats, featurize
+from balancer.core.tiering.score.features import BUCKETS, SHAPE, VERSION, Floats
 from balancer.core.tiering.score.prior import COUNTS, INTERACTS, columns
-from balancer.core.tiering.score.ridge import Doubles, Rows, stack
+from balancer.core.tiering.score.ridge import Doubles, Rows
 from balancer.learning.words import Design, least_squares
-from benchmarks.tiers.data import Data, asked
+from benchmarks.tiers.data import Data
 
 WORDS_STRENGTH: Final = 32.0
 SHAPE_STRENGTH: Final = 10.0
 """Per row."""
 MOST_OF_A_SOURCE: Final = 800
-"""So many rows of each source, evenly spaced, standardise shapes and are the reference mix."""
+"""So many rows of each source, evenly spaced, standardise shapes."""
+REFERENCE: Final = "llmrouter"
+"""The family whose prompts are the reference mix: the only one of many kinds of short questions, as people ask them."""
 QUANTILES: Final = 257
 _CHARACTERS: Final = SHAPE.index("characters")
 
@@ -61,11 +62,6 @@ class Fitted(NamedTuple):
         return rows.words(self.words), columns(rows.shape, self.mean, self.scale)
 
 
-def read(prompts: Sequence[str]) -> Rows:
-    """Features of what the score reads of each prompt."""
-    return stack([featurize(*asked(prompt)) for prompt in prompts])
-
-
 def fit(data: Data, rows: Rows, train: Index) -> Fitted:
     """`rows` are those of all of `data`."""
     sources = data.sources[train]
@@ -100,14 +96,14 @@ def evenly(sources: NDArray[np.str_]) -> list[Index]:
 def ship(
     data: Data, rows: Rows, setting: Setting, fitted: Fitted, members: dict[str, Fitted]
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays of the weights file. `members` were each trained without one family, and give the reference mix: of its
-    prompts, as prompts that were never seen, each family alike.
+    """The arrays of the weights file. `members` were each trained without one family: so the reference mix is scored as prompts
+    that were never seen. Where its family is not there, all others are the mix.
     """
-    mix = []
-    for family, member in members.items():
-        here = rows.take(np.flatnonzero(data.families == family))
-        raw = setting.raw(member, here)
-        mix.append(np.quantile(raw, np.linspace(0.0, 1.0, 1001)))
+    mix = [
+        setting.raw(member, rows.take(np.flatnonzero(data.families == family)))
+        for family, member in members.items()
+        if family == REFERENCE or REFERENCE not in members
+    ]
     some = rows.take(np.concatenate(evenly(data.sources)))
     shape = columns(some.shape, fitted.mean, fitted.scale)
     wholly = np.std([setting.raw(member, some) for member in members.values()], axis=0)

@@ -4,6 +4,8 @@
 request without its decoration, give or take TOLERANCE.
 """
 
+# ruff: noqa: E501, RUF001 - prompts are as long as they are, in letters of their own languages
+
 import base64
 import hashlib
 import json

@@ -125,7 +125,12 @@ CONCEPTS: Final[dict[str, str]] = {
         "name define called capital color colour famous country city animal word meaning synonym hauptstadt "
         "столица capitale عاصمة 首都 수도 意思"
     ),
-    "stop": "the of and a to in is that for it as with be by on are this an or at",
+    "stop": (
+        "the of and a to in is that for it as with be by on are this an or at der die das und ist nicht "
+        "ein eine zu von mit für auf dass den dem le les et est un une des du que dans pour sur en el los "
+        "las es de por con del lo il gli che di è e o da do não и в не на с по к из для это как то что "
+        "في على أن إلى هذا و عن"
+    ),
 }
 """Each concept's words, separated by spaces."""
 

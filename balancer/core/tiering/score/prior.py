@@ -8,7 +8,9 @@ further apart they are by their words too (`apart`, a mean). What it was trained
 MODEL_CARD.md.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -22,16 +24,26 @@ INTERACTS: Final = ("\\{}_", "$%", "digits", "=<>+*/^", "code", "maths", "who", 
 """Beside these a prompt's length means something else: mathematics and code, stories, names."""
 CLIP: Final = 4.0
 
+ENGLISH: Final = (
+    "word length", "long words", "capitals", "words per sentence", "upper", "high", "spaces", "continued", "stop",
+    "?", ",", ".!",
+)  # fmt: skip
+"""What these are in another script says nothing: what they are on average stands for them."""
+FOREIGN: Final = 0.2
+"""Text of which more is bytes that continue a character is in another script. Its words have no weights either."""
 COUNTS: Final = next(i for i, name in enumerate(SHAPE) if name.endswith(", density"))
 """So many columns of a shape are read as they are. The densities behind them did not carry over to other benchmarks, alone."""
 _INTERACTS: Final = np.array([SHAPE.index(f"{name}, density") for name in INTERACTS])
+_ENGLISH: Final = np.array([SHAPE.index(name) for name in ENGLISH])
+_CONTINUED: Final = SHAPE.index("continued, density")
 _CHARACTERS: Final = SHAPE.index("characters")
 
 
 def columns(shape: Floats, mean: Floats, scale: Floats) -> Floats:
     """Standardised shapes (..., len(SHAPE)) to COUNTS of them, and the length's products with INTERACTS behind these."""
-    z = np.clip((shape - mean) / scale, -CLIP, CLIP)
-    products = z[..., [_CHARACTERS]] * z[..., _INTERACTS]
+    z = np.minimum(np.maximum((shape - mean) / scale, -CLIP), CLIP)
+    z[..., _ENGLISH] *= shape[..., _CONTINUED, None] < sqrt(FOREIGN)
+    products = z[..., _CHARACTERS, None] * z[..., _INTERACTS]
     out: Floats = np.concatenate((z[..., :COUNTS], products), axis=-1, dtype=np.float32)
     return out
 
@@ -50,8 +62,7 @@ class Prior(Classifier):
         self._shape: Floats = arrays["shape"].astype(np.float32)
         self._members: Floats = arrays["members"].astype(np.float32)
         self._apart = float(arrays["apart"])
-        self._quantiles = arrays["quantiles"].astype(np.float64)
-        self._shares = np.linspace(0.0, 1.0, len(self._quantiles))
+        self._quantiles: list[float] = arrays["quantiles"].astype(np.float64).tolist()
         if self._words.shape != (BUCKETS,) or len(self._mean) != len(SHAPE):
             raise ValueError(f"weights: expected {BUCKETS} words and {len(SHAPE)} columns of shape")
 
@@ -60,7 +71,20 @@ class Prior(Classifier):
         if why:
             return Score(0.5, known=False, why=why)
         shape = columns(features.shape, self._mean, self._scale)
-        raw = float(self._words[features.ids] @ features.values) + float(self._shape @ shape)
-        apart = self._apart * float((self._members @ shape).std())
-        low, value, high = np.interp((raw - apart, raw, raw + apart), self._quantiles, self._shares)
-        return Score(float(value), float(high - low) / 2.0, why="prior")
+        raw = float(self._shape @ shape)
+        if features.shape[_CONTINUED] < sqrt(FOREIGN):
+            raw += float(self._words[features.ids] @ features.values)
+        said = self._members @ shape
+        said -= said.sum() / len(said)
+        apart = self._apart * sqrt(float(said @ said) / len(said))
+        low, value, high = self._share(raw - apart), self._share(raw), self._share(raw + apart)
+        return Score(value, (high - low) / 2.0, why="prior")
+
+    def _share(self, raw: float) -> float:
+        """Of the reference mix, what lies below; between its quantiles in proportion."""
+        quantiles = self._quantiles
+        after = bisect_right(quantiles, raw)
+        if after in {0, len(quantiles)}:
+            return float(after > 0)
+        below, above = quantiles[after - 1], quantiles[after]
+        return (after - 1 + (raw - below) / (above - below)) / (len(quantiles) - 1)

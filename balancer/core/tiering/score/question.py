@@ -16,15 +16,13 @@ _TAGS: Final = (
 ).split()
 _BLOCKS: Final = 16
 """So many blocks are taken out, at most."""
-_LABELS: Final = re.compile(
-    r"^[ \t]*(?:context|passage|article|document|background|text|sources?|kontext|контекст|contexte|contexto"
-    r"|背景|上下文|本文|문맥|السياق)[ \t]*[::]",
-    re.IGNORECASE | re.MULTILINE,
-)
-_ASKS: Final = re.compile(
-    r"^[ \t]*(?:question|query|frage|вопрос|pregunta|问题|質問|질문|السؤال)[ \t]*[::][ \t]*",
-    re.IGNORECASE | re.MULTILINE,
-)
+_LABELS: Final = (
+    "context passage article document documents background text source sources kontext контекст contexte contexto "
+    "背景 上下文 本文 문맥 السياق"
+).split()
+_ASKS: Final = "question query frage вопрос pregunta 问题 質問 질문 السؤال".split()
+_STEERING: Final = ("this is", "model", "tier", "routing", "router", "complexity", "difficulty", "route")
+"""Without one of these nothing steers."""
 _STEERS: Final = re.compile(
     r"(?:\bthis is (?:just )?an? (?:very |really |extremely |quite )?(?:simple|easy|trivial|basic|hard|difficult|complex|tough)"
     r"(?: and \w+)? (?:question|task|request|problem|one|prompt|query)\b"
@@ -34,13 +32,15 @@ _STEERS: Final = re.compile(
     re.IGNORECASE,
 )
 _TAGGED: Final = re.compile(r"\s*(?:\[[^\[\]\n]{1,80}\]\s*){1,8}")
-_SENTENCE_ENDS: Final = ".!?\n"
+_END: Final = re.compile(r"[!?\n]|\.(?!\d)")
+"""Of a sentence; a decimal point is none."""
 _STEERING_CHARACTERS: Final = 400
 """Steering stands at a turn's head or at its tail; so much is looked at of each."""
 _LINES: Final = 256
 """So many lines are looked at of each end."""
 _DATA_LINES: Final = 3
-"""So many lines of a table or a log are pasted; fewer may be the question's own."""
+_DATA_CHARACTERS: Final = 200
+"""So many lines of a table or a log, or characters, are pasted; fewer may be the question's own."""
 _TOKEN: Final = 120
 """Longer runs without a space are no words. In ASCII: other scripts have no spaces."""
 
@@ -75,20 +75,39 @@ _MASHED_CHARACTERS: Final = 200
 
 def question(text: str) -> str:
     """The question in a user's turn, `text` being bounded."""
+    text = text.strip()
     if "<" in text:
         text = _untagged(text)
-    asked = None
-    for asked in _ASKS.finditer(text):  # noqa: B007 - the last one
-        pass
-    if asked is not None:
-        label = _LABELS.search(text)
-        if label is not None and label.start() < asked.start() and text[asked.end() :].strip():
-            text = text[asked.end() :]
+    if ":" in text or "\uff1a" in text:
+        text = _after_label(text)
     if "\n" in text:
         text = _without_data(text)
     if len(text) > _TOKEN:
         text = _without_tokens(text)
     return _unsteered(text).strip()
+
+
+def _after_label(text: str) -> str:
+    """What follows the last "Question:", where a "Context:" stands before it."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # a letter whose small form is longer: places would not fit
+        return text
+    asks = [(at, len(label) + 1) for label in _ASKS if (at := _line_with(lowered, label, last=True)) >= 0]
+    if not asks:
+        return text
+    at, width = max(asks)
+    given = any(0 <= _line_with(lowered, label, last=False) < at for label in _LABELS)
+    left = text[at + width :]
+    return left if given and left.strip() else text
+
+
+def _line_with(lowered: str, label: str, *, last: bool) -> int:
+    """Where a line begins with the label and a colon; -1: nowhere. The first or the last place that has both is looked at."""
+    for colon in ":\uff1a":
+        at = lowered.rfind(label + colon) if last else lowered.find(label + colon)
+        if at == 0 or (at > 0 and lowered[at - 1] == "\n"):
+            return at
+    return -1
 
 
 def _untagged(text: str) -> str:
@@ -114,7 +133,8 @@ def _without_data(text: str) -> str:
     if len(lines) > 2 * _LINES:
         lines = lines[:_LINES] + lines[-_LINES:]
     kept = [line for line in lines if not _is_data(line)]
-    if len(lines) - len(kept) < _DATA_LINES:
+    pasted = len(lines) - len(kept)
+    if not pasted or (pasted < _DATA_LINES and sum(map(len, lines)) - sum(map(len, kept)) < _DATA_CHARACTERS):
         return text
     left = "\n".join(kept)
     return left if left.strip() else text
@@ -122,35 +142,37 @@ def _without_data(text: str) -> str:
 
 def _is_data(line: str) -> bool:
     first = line[:1]
-    return (
-        first == "|"
-        or (first.isdigit() and line[:4].isdigit() and line[4:5] in {"-", "/", ",", ";", "\t"})
-        or line[:3] == "[20"
-    )
+    if first == "|" or line[:3] == "[20":
+        return True
+    if first.isdigit():
+        return line[:4].isdigit() and line[4:5] in {"-", "/", ",", ";", "\t"}
+    return first in {"[", "{"} and len(line) >= _DATA_CHARACTERS
 
 
 def _without_tokens(text: str) -> str:
-    if max(map(len, text.split()), default=0) < _TOKEN:
+    if not any(
+        len(word) >= _TOKEN and 2 * len(word.encode("utf-8", "ignore")) < 3 * len(word)
+        for word in text.split()
+    ):
         return text
     left = _RUN.sub("", text)
     return left if left.strip() else text
 
 
 def _unsteered(text: str) -> str:
+    ends = f"{text[:_STEERING_CHARACTERS]}\n{text[-_STEERING_CHARACTERS:]}".lower()
+    if not any(word in ends for word in _STEERING):
+        return text
     tagged = _TAGGED.match(text)
     if tagged is not None and _STEERS.search(tagged[0]) and text[tagged.end() :].strip():
         text = text[tagged.end() :]
     for low, high in ((0, _STEERING_CHARACTERS), (max(0, len(text) - _STEERING_CHARACTERS), len(text))):
         found = _STEERS.search(text, low, high)
         while found is not None:
-            start = max(text.rfind(mark, 0, found.start()) for mark in _SENTENCE_ENDS) + 1
-            stops = [at for mark in _SENTENCE_ENDS if (at := text.find(mark, found.end())) >= 0]
-            # a decimal point ends no sentence
-            end = min(
-                (at for at in stops if text[at] != "." or not text[at + 1 : at + 2].isdigit()),
-                default=len(text) - 1,
-            )
-            left = text[:start] + text[end + 1 :]
+            start = max((mark.end() for mark in _END.finditer(text, 0, found.start())), default=0)
+            stop = _END.search(text, found.end())
+            end = len(text) if stop is None else stop.end()
+            left = text[:start] + text[end:]
             if not left.strip():
                 break
             text = left
@@ -174,7 +196,7 @@ def unreadable(text: str) -> bool:
     if _LETTERS.search(head) is None:
         return True
     if len(text) > _MASHED_CHARACTERS:
-        return max(map(len, text.split(" "))) >= _TOKEN and text.isascii() and len(text.split()) < 4
+        return text.isascii() and len(text.split(None, 3)) < 4 and max(map(len, text.split())) >= _TOKEN
     words = [word for word in text.split() if len(word) > 4 and word.isascii()]
     mashed = sum(_CONSONANTS.search(word) is not None for word in words)
-    return mashed > 0 and 2 * mashed >= len(words) and len(words) >= len(text.split()) - 1
+    return 0 < mashed == len(words) >= len(text.split()) - 1

@@ -27,7 +27,9 @@ def view(text: Text) -> View:
         why = "follow-up"
     elif unreadable(asked):
         why = "unreadable"
-    whole = text.last_bytes if len(asked) >= 2 * END_CHARACTERS else len(asked)
+    whole = len(asked)
+    if whole >= 2 * END_CHARACTERS:  # nothing was taken out: it is as long as the turn
+        whole = whole * text.last_bytes // len(asked.encode("utf-8", "surrogatepass"))
     if text.before and len(asked.split(None, FEW_WORDS)) < FEW_WORDS:
         asked = f"{text.before}\n{asked}"
         whole = len(asked)
