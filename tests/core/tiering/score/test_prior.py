@@ -103,7 +103,7 @@ def test_any_text_has_a_score(said, turns, before):
 
 
 @pytest.mark.parametrize(
-    "said", ["Prove $x^2 = 3$ for who she is\n- a\n- b", "докажите 2 + 2", "words " * 200]
+    "said", ["Prove $x^2 = 3$ for who she is\n- a\n- b", "докажите 2 + 2", "words " * 199 + "end"]
 )
 def test_one_is_scored_as_many_are(said):
     """What is fitted on `columns` is what serves."""
