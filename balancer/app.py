@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
+from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
 from balancer.core.fleet.pins import ResponsePins
@@ -87,10 +88,12 @@ class Balancer:
         self._draining = False
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
+        self.outcomes = open_outcomes(settings)  # before anything that has to be closed
         self.decider = make_decider(settings, random.Random().random)
         supervisor = self._supervisor = Supervisor()
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
+        self.metrics.outcomes = self.outcomes
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
         self._pins = ResponsePins()
         self._lifecycle = Lifecycle(
@@ -132,6 +135,8 @@ class Balancer:
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
+        if self.outcomes is not None:
+            self.outcomes.keeps = kept_outcomes(settings)
         self._lifecycle.limit(LifecycleLimits.of(settings))
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
@@ -153,6 +158,7 @@ class Balancer:
             inference_routes(scale_out=settings.scale_out_routes),
             keys,
             Claims(settings.timeout_headers, settings.tenant_header),
+            self.outcomes,
             session_headers=settings.session_headers,
             request_id_headers=settings.request_id_headers if settings.access_log else None,
             max_body_bytes=settings.max_body_bytes,
@@ -216,6 +222,8 @@ class Balancer:
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
         await self.replicas.close()
+        if self.outcomes is not None:
+            await self.outcomes.close()
         log.info("stopped")
 
     async def _answers_end(self, within_s: float) -> None:

@@ -25,8 +25,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from balancer import __version__
-from balancer.accounting import admission_metrics
+from balancer.accounting import admission_metrics, outcome_metrics
 from balancer.accounting.configuration import ConfigurationSeries
+from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
@@ -109,6 +110,7 @@ class Metrics(Collector):
         self._broken_streams: Counter[str] = Counter()
         self._observer_failures: Counter[tuple[str, str]] = Counter()
         self.configuration = ConfigurationSeries()
+        self.outcomes: OutcomeLog | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -178,6 +180,7 @@ class Metrics(Collector):
         yield from self._collect_replicas()
         yield from self._collect_health()
         yield from self._collect_loops()
+        yield from outcome_metrics.collect(self.outcomes)
 
     def _collect_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -1,7 +1,8 @@
 """The record of one request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from balancer.core.tiering.types import Target
 from balancer.core.types import Usage
 
 
@@ -10,6 +11,10 @@ class Tiered:
     """What was chosen for a request that asked for a virtual model, and what it was chosen by: `score` is None where no
     classifier was asked, `propensity` the probability of the tier that was chosen first, `shadow` the tier that would have been
     chosen, `left` the tiers that failed before, each with why.
+
+    `options` are the tiers that might have served it, the weakest first, each with what it would have cost for the same tokens,
+    None where no price is known. `arm` is EXPERIMENT/ARM. `text` is the last user turn, bounded: nobody writes it anywhere unless
+    the settings allow it.
     """
 
     asked: str
@@ -25,6 +30,12 @@ class Tiered:
     shadow: str = ""
     left: tuple[tuple[str, str], ...] = ()
     usd: float | None = None
+    tenant: str = ""
+    conversation: bytes = b""
+    explored: bool = False
+    target: Target | None = None
+    options: tuple[tuple[str, float | None], ...] = ()
+    text: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)

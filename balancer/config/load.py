@@ -64,7 +64,7 @@ def load(
     settings = _validated(given, findings)
     findings.mistakes += _file_mistakes(given)
     if settings is not None:
-        findings.mistakes += _key_mistakes(settings, environ, given)
+        findings.mistakes += _outside_mistakes(settings, environ, given)
     if settings is None or findings.mistakes:
         raise ConfigError(findings.mistakes)
     origins = {key: given[key].origin if key in given else DEFAULT for key in Settings.model_fields}
@@ -84,7 +84,7 @@ def _validated(given: Mapping[str, Given], findings: Findings) -> Settings | Non
                 findings.mistakes.append(_mistake(each, given))
         # Only values that are right alone can contradict: right ones take the place of the wrong.
         wrong = {each["loc"][:2] for each in errors}
-        findings.lost |= {str(key) for key, *_ in wrong} - {"replicas"}
+        findings.lost |= {str(key) for key, *_ in wrong}
         try:
             Settings.model_validate(_mended(values, wrong))
         except ValidationError as error:
@@ -150,20 +150,27 @@ def _mistake(error: ErrorDetails, given: Mapping[str, Given]) -> Mistake:
     return Mistake(key, expected, origin, None if setting in SECRETS else shown(error["input"]))
 
 
-def _key_mistakes(
+def _outside_mistakes(
     settings: Settings, environ: Mapping[str, str], given: Mapping[str, Given]
 ) -> Iterator[Mistake]:
-    """A provider's key is in the environment when anything listens, and never said."""
+    """What tiers need from elsewhere is there at the start: keys of providers, which nobody is told, and classifiers."""
     for name, tier in settings.tiers.items():
         if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
             location = ("tiers", name, "api_key_env")
             expected = "the name of an environment variable that holds a key of printable ASCII"
             yield Mistake(key_at(location), expected, _origin(location, given), shown(tier.api_key_env))
+    for at, path in settings.classifier_files():
+        try:
+            path.read_bytes()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            expected = f"prior, length or a readable file: {why}"
+            yield Mistake(key_at(at), expected, _origin(at, given), shown(str(path)))
 
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
     """Files are read before anything listens, whatever else is wrong."""
-    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file"):
+    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file", "outcome_log"):
         source = given.get(key)
         if source is None or not isinstance(source.value, str) or not source.value:
             continue
@@ -171,6 +178,9 @@ def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
         try:
             if key == "api_key_file":
                 keys_in(path)
+            elif key == "outcome_log":  # made where it is not there yet
+                if not path.parent.is_dir():
+                    yield Mistake(key, "a file in a folder that is there", source.origin, shown(source.value))
             else:
                 path.read_bytes()
         except OSError as error:

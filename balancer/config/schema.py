@@ -32,6 +32,7 @@ from balancer.config.kinds import (
     one_or_many,
 )
 from balancer.config.mistakes import Contradiction
+from balancer.config.outcomes import Outcomes
 from balancer.config.tiering import Tiering
 from balancer.config.tiering_check import contradictions
 from balancer.config.urls import ReplicaUrl
@@ -302,7 +303,9 @@ class Logging(Group):
     """Log one line for every request."""
 
 
-class Settings(Logging, Operation, Shutdown, Health, Upstream, Admission, Tiering, Routing, Server, Replicas):
+class Settings(
+    Logging, Outcomes, Operation, Shutdown, Health, Upstream, Admission, Tiering, Routing, Server, Replicas
+):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 
     @model_validator(mode="after")

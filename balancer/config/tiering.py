@@ -3,6 +3,8 @@
 What is wrong within one value is said where it is read, what is wrong between them in tiering_check.py.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,6 +14,9 @@ from balancer.config.kinds import Count, Header, Name, Period, Share, one_or_man
 from balancer.config.tiering_kinds import Label, Labels, Languages, TroubleName, Usd, unmangled
 from balancer.config.tiering_rules import DecisionEntry, SignalEntry, TenantEntry
 from balancer.config.urls import ReplicaUrl
+
+BUNDLED = ("prior", "length")
+"""Classifiers that come with the balancer; any other is a file."""
 
 
 class Prices(Group):
@@ -204,3 +209,13 @@ class Tiering(Group):
 
     tier_header: Header = "x-balancer-tier"
     """Request header that stands in for `model`; it may also name a tier, or, behind `>=`, the weakest that will do."""
+
+    def classifier_files(self) -> Iterator[tuple[tuple[str, ...], Path]]:
+        """The classifiers that are files, and where they are named."""
+        for name, virtual in self.virtual_models.items():
+            arms = {} if virtual.experiment is None else virtual.experiment.arms
+            at: tuple[str, ...] = ("virtual_models", name)
+            named: list[tuple[tuple[str, ...], str]] = [((*at, "classifier"), virtual.classifier)]
+            for arm, entry in arms.items():
+                named.append(((*at, "experiment", "arms", arm, "classifier"), entry.classifier or BUNDLED[0]))
+            yield from ((where, Path(each)) for where, each in named if each not in BUNDLED)

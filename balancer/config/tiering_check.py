@@ -7,7 +7,14 @@ from balancer.config.mistakes import Contradiction, nearest
 from balancer.config.tiering import ArmEntry, TierEntry, Tiering, VirtualEntry
 from balancer.config.tiering_rules import KINDS, ConditionEntry
 
-_SETTINGS = frozenset({*Tiering.model_fields, "replicas"})
+_NAMED_BY = {
+    "tiers": {"replicas"},
+    "virtual_models": {"tiers"},
+    "model_aliases": {"tiers", "virtual_models"},
+    "decisions": {"tiers", "signals"},
+    "tenants": {"tiers"},
+}
+"""The settings whose names stand in another. If they cannot be read, nothing is said to be missing there."""
 _PROVIDERS = (
     "api_key_env",
     "max_in_flight",
@@ -24,7 +31,8 @@ _SUM = 1e-6
 def contradictions(settings: Tiering, replicas: Sequence[str]) -> Iterator[Contradiction]:
     """`replicas` are their names."""
     for location, expected in _found(settings, replicas):
-        yield Contradiction(location, expected, _SETTINGS)
+        setting = str(location[0])
+        yield Contradiction(location, expected, frozenset({setting, *_NAMED_BY.get(setting, ())}))
 
 
 Found = tuple[tuple[str | int, ...], str]

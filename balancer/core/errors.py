@@ -153,10 +153,10 @@ def unauthorized() -> Refused:
     )
 
 
-def body_too_large(limit_bytes: int) -> Refused:
+def body_too_large(limit_bytes: int, why: str = " (max_body_bytes)") -> Refused:
     return Refused(
         413,
-        f"The request body is larger than {limit_bytes} bytes (max_body_bytes).",
+        f"The request body is larger than {limit_bytes} bytes{why}.",
         blame=Blame.CLIENT,
         type="RequestEntityTooLargeError",
     )
@@ -216,4 +216,43 @@ def head_too_large(limit_bytes: int) -> Refused:
         f"The request head is larger than {limit_bytes} bytes (max_header_bytes).",
         blame=Blame.CLIENT,
         type="RequestHeaderFieldsTooLargeError",
+    )
+
+
+def unknown_decision(decision_id: str) -> Refused:
+    return Refused(
+        404,
+        f"There is no decision `{decision_id[:100]}` of yours: it was never made, concerned no tiers, or is forgotten.",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="decision_id",
+    )
+
+
+def no_feedback_here() -> Refused:
+    return Refused(
+        501,
+        "Feedback is not kept here: the balancer runs without an outcome log (outcome_log).",
+        blame=Blame.BALANCER,
+        type="NotImplementedError",
+    )
+
+
+def too_much_feedback() -> Refused:
+    return Refused(
+        429,
+        "Too much feedback at once.",
+        blame=Blame.CLIENT,
+        type="RateLimitError",
+        retry_after_s=1,
+    )
+
+
+def feedback_not_written() -> Refused:
+    return Refused(
+        503,
+        "The feedback could not be written.",
+        blame=Blame.BALANCER,
+        type="ServiceUnavailableError",
+        retry_after_s=5,
     )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from balancer.config import ConfigError, load
 from balancer.config.build_tiering import make_tiering
+from balancer.config.reload import files
 from balancer.config.report import effective
 from balancer.config.tiering_rules import KINDS
 from balancer.core.tiering.budget import TenantPolicy
@@ -210,12 +211,41 @@ def test_the_key_of_a_provider_is_in_the_environment(tmp_path, environ):
     )
 
 
+def test_a_classifier_is_one_of_ours_or_a_file_that_is_watched(tmp_path):
+    mine = tmp_path / "mine.npz"
+    text = BASE.replace("threshold: 0.7,", f"threshold: 0.7, classifier: {mine},")
+    path = written(tmp_path, text)
+    mistake = only(told({}, KEY, path))
+    assert mistake.startswith(
+        "virtual_models.best.classifier: expected prior, length or a readable file: No such file or directory, given "
+    )
+    assert mistake.endswith(f"({path}:19)")
+    mine.write_bytes(b"weights")
+    loaded = load({}, KEY, path)
+    assert mine in files(loaded)
+    assert make_tiering(loaded.settings, KEY).classifiers == {"prior", str(mine)}
+
+
 def test_what_is_wrong_alone_hides_what_is_wrong_between(tmp_path):
     """A tier that cannot be read is not said to be missing."""
     path = written(
         tmp_path, BASE.replace("model: Qwen/Qwen3-8B", "model: 7").replace("[small, large]", "[none]", 1)
     )
     assert only(told({}, KEY, path)).startswith("tiers.small.model: expected text, not empty, given 7")
+
+
+def test_what_is_wrong_elsewhere_hides_nothing(tmp_path):
+    text = BASE.replace("{min: 4000}", "{min: x}").replace(
+        "strong_share: 0.3\n", "strong_share: 0.3\n    threshold: 0.7\n"
+    )
+    path = written(tmp_path, text.replace("to: small-v2", "to: small-v3"))
+    assert [mistake.partition(":")[0] for mistake in told({}, KEY, path)] == [
+        "signals.long.length.min",
+        "virtual_models.auto.threshold",
+        "virtual_models.auto.canary.to",
+    ]
+    wrong_replica = written(tmp_path, BASE.replace("http://10.0.0.2:8000", "10.0.0.2:8000", 1))
+    assert only(told({}, KEY, wrong_replica)).startswith("replicas[1].url: ")
 
 
 @pytest.mark.parametrize(

@@ -314,3 +314,18 @@ async def test_a_successor_on_the_same_port_takes_over_and_no_request_is_lost(lo
         assert b"ended before" not in first.log
         assert load.resets <= 2
     await replica.stop()
+
+
+@async_test
+async def test_a_file_that_is_no_outcome_log_is_a_mistake_of_the_configuration(tmp_path):
+    (tmp_path / "notes").write_text("hello " * 1000)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "balancer", "serve", "--replicas", "http://127.0.0.1:1", "--outcome-log", tmp_path / "notes",
+        cwd=ROOT, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, told = await process.communicate()
+    assert process.returncode == 2
+    assert told.decode().splitlines() == [
+        "balancer: 1 mistake in the configuration",
+        "  outcome_log: expected an outcome log, or a file that can be made: file is not a database",
+    ]

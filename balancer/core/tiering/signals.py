@@ -236,12 +236,12 @@ _UNSPACED = (
 
 
 _CODE = re.compile(
-    r"```|^\s{0,8}(?:def|class|import|from|function|const|let|var|public|private|return|SELECT|#include|fn|func|package)\b"
-    r"[^\n]{0,80}[(){};:=<*]|;\s{0,4}$|=>|</[a-z]",
+    r"```|^[ \t]{0,8}(?:def|class|import|from|function|const|let|var|public|private|return|SELECT|#include|fn|func|package)\b"
+    r"[^\n]{0,80}[(){};:=<*]|;[ \t]{0,4}$|=>|</[a-z]",
     re.MULTILINE,
 )
 _TABLE = re.compile(
-    r"^\s{0,3}\|?\s?:?-{3,}:?\s?\|"
+    r"^ {0,3}\|? ?:?-{3,80}:? ?\|"
     r"|^[^\t\n]{0,80}\t[^\t\n]{0,80}\t[^\n]{0,200}\n[^\t\n]{0,80}\t[^\t\n]{0,80}\t",
     re.MULTILINE,
 )
