@@ -194,7 +194,7 @@ def featurize(text: str, characters: int | None = None) -> Features:
     concepts = _LEXICON[mixed >> _TO_LEXICON]
     length = float(len(text) if characters is None else characters)
     if not text.isascii():  # one of Han, kana or Hangul says as much as three letters
-        heads = max(1, np.count_nonzero(raw & 0xC0 != 0x80))
+        heads = max(1, int(np.count_nonzero(raw & 0xC0 != 0x80)))
         length *= 1.0 + 2.0 * np.count_nonzero((raw >= 0xE3) & (raw <= 0xED)) / heads
     return Features(ids, values, _shape(raw, stops - starts, words, concepts, length))
 
