@@ -13,6 +13,7 @@ from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
+from balancer.accounting.receipts import Receipts
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
 from balancer.core.decider import Decider
@@ -80,13 +81,14 @@ class Balancer:
         self._pins = ResponsePins()
         moods = None if self.outcomes is None else self.outcomes.moods
         self._tiers = TierState(self.decider, self.metrics.tiers, None if moods is None else moods.of)
+        receipts = Receipts(settings.receipts)
         self._lifecycle = Lifecycle(
-            self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
+            self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins, receipts
         )
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
         self._manager = ServiceManager(os.environ)
         self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
-        self._admin = Admin(self.decider, self.replicas, self.reloader)
+        self._admin = Admin(self.decider, self.replicas, self.reloader, receipts)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
         self._admins = web.Server(self._admin, access_log=None)
