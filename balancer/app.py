@@ -125,7 +125,7 @@ class Balancer:
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
-        self._server.handler = make_handler(
+        self._server.handler, self._admin.explainer = make_handler(
             settings,
             keys,
             tiers,

@@ -152,6 +152,23 @@ class Decider:
         joint = Joint(self.tiering, self.fleet, self.line, self.policy, self._retarget)
         return joint.choose(plan, request, tried, now)
 
+    def preview(self, request: RequestView, now: float) -> Decision:
+        """What `decide` would say now, without anything being decided.
+
+        Raises: Refused, as that does.
+        """
+        replicas = self.fleet.eligible(request.model, now, among=request.among)
+        return self.line.decide(request, replicas, now, retry=False, dry=True)
+
+    def preview_choice(self, plan: Plan, request: RequestView, now: float) -> Choice:
+        """What `choose` would say now for a plan that nothing was chosen for yet.
+
+        Raises: Refused, as that does.
+        """
+        assert self.tiering is not None
+        joint = Joint(self.tiering, self.fleet, self.line, self.policy, self._retarget, dry=True)
+        return joint.choose(plan, request, frozenset(), now)
+
     def _retarget(self, request: RequestView, model: str, among: frozenset[ReplicaId] | None) -> RequestView:
         return retargeted(request, model, among, self.tokens)
 

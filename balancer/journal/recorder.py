@@ -190,6 +190,25 @@ class Recorder(Decider):
         scribe.put((*event, (choice.tier.name, choice.reason, to, *scribe.decided(choice.decision))))
         return choice
 
+    def preview(self, request: RequestView, now: float) -> Decision:
+        """Policies reckon anew when they are asked: so it is written down, though nothing is decided."""
+        scribe = self._scribe
+        asked = scribe.request(request)
+        try:
+            return super().preview(request, now)
+        finally:
+            scribe.put((kinds.QUOTE, now, 0, asked, ()))
+
+    def preview_choice(self, plan: Plan, request: RequestView, now: float) -> Choice:
+        assert self.tiering is not None
+        scribe, self._asked = self._scribe, []
+        of = scribe.plan(plan, self.tiering.calibration)
+        asked = scribe.request(request)
+        try:
+            return super().preview_choice(plan, request, now)
+        finally:
+            scribe.put((kinds.QUOTE, now, of, asked, self._asked))
+
     def _retarget(self, request: RequestView, model: str, among: frozenset[ReplicaId] | None) -> RequestView:
         view = super()._retarget(request, model, among)
         self._asked.append(self._scribe.request(view))
