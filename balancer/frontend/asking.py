@@ -42,7 +42,7 @@ class Asking:
 
     def name_session(self, view: RequestView, headers: Mapping[str, str], asked: Asked) -> None:
         """A header that names the session goes before the body."""
-        if self._decider.policy.reads is not Reads.ENVELOPE or asked.ask is not None:
+        if self._decider.reads is not Reads.ENVELOPE or asked.ask is not None:
             for name in self._session_headers:
                 if name in headers:
                     view.session = headers[name]
@@ -53,7 +53,7 @@ class Asking:
         fields: Json
         if form is not None:
             fields, whole = {"model": form_field(body, form, "model")}, True
-        elif self._decider.policy.reads is Reads.ENVELOPE:
+        elif self._decider.reads is Reads.ENVELOPE:
             fields, whole = peek(body), False
         else:
             fields, whole = decode(body), True

@@ -18,7 +18,7 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge, Policy, Waiting
 from balancer.core.tiering.memory import Calibration
 from balancer.core.tiering.types import Choice, Plan, Tier
-from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, Usage
+from balancer.core.types import Decision, EngineSample, Reads, ReplicaId, RequestView, Usage
 from balancer.journal import kinds
 from balancer.journal.scribe import Outcome, Scribe, Sink
 
@@ -159,6 +159,11 @@ class Recorder(Decider):
 
     # -- decisions
 
+    @property
+    def reads(self) -> Reads:
+        """All, whatever the policy: another one may be asked what it would have done."""
+        return Reads.PROMPT
+
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         scribe = self._scribe
         asked = scribe.request(request)
@@ -175,7 +180,7 @@ class Recorder(Decider):
         assert self.tiering is not None
         scribe, self._asked = self._scribe, []
         of = scribe.plan(plan, self.tiering.calibration)
-        asked = scribe.request(request)
+        asked = scribe.request(request, keys=False)
         left = tuple(plan.left)
         outcome: Outcome
         try:
@@ -203,7 +208,7 @@ class Recorder(Decider):
         assert self.tiering is not None
         scribe, self._asked = self._scribe, []
         of = scribe.plan(plan, self.tiering.calibration)
-        asked = scribe.request(request)
+        asked = scribe.request(request, keys=False)
         try:
             return super().preview_choice(plan, request, now)
         finally:

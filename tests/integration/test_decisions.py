@@ -79,7 +79,7 @@ async def test_the_latest_come_first_and_can_be_filtered():
         whole = (await admin(front, f"decisions/{running['id']}")).json()
         assert whole["trail"][0]["outcome"] is None
         await client.close()
-        await until(lambda: front.idle())
+        await until(front.idle)
         left = (await decisions(front, "?outcome=cancelled"))[0]
         assert (left["id"], left["status"]) == (running["id"], 499)
 
