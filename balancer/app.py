@@ -15,6 +15,7 @@ import uvloop
 from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
+from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
 from balancer.core.fleet.pins import ResponsePins
@@ -90,14 +91,17 @@ class Balancer:
         self._draining = False
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
+        self.outcomes = open_outcomes(settings)  # before anything that has to be closed
         self.decider = make_decider(settings, random.Random().random)
         supervisor = self._supervisor = Supervisor()
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
+        self.metrics.outcomes = self.outcomes
         self.replicas = Replicas(self.decider, supervisor, self.metrics.observer_failed)
         self.gpus = GpuWatch(self.decider, supervisor, self.metrics.observer_failed, reader)
         self._pins = ResponsePins()
-        self._tiers = TierState(self.decider, self.metrics.tiers)
+        rating = None if self.outcomes is None else self.outcomes.moods.of
+        self._tiers = TierState(self.decider, self.metrics.tiers, rating)
         self._lifecycle = Lifecycle(
             self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
         )
@@ -147,11 +151,14 @@ class Balancer:
             decider=self.decider,
             pins=self._pins,
             own=self._own,
+            outcomes=self.outcomes,
             is_draining=self._is_draining,
         )
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
+        if self.outcomes is not None:
+            self.outcomes.keeps = kept_outcomes(settings)
         self._lifecycle.limit(LifecycleLimits.of(settings))
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
@@ -223,6 +230,8 @@ class Balancer:
         await self._supervisor.stop()
         await self.gpus.close()
         await self.replicas.close()
+        if self.outcomes is not None:
+            await self.outcomes.close()
         log.info("stopped")
 
     async def _answers_end(self, within_s: float) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 import typer
 
 import balancer
+from balancer import tier_cli
 
 if TYPE_CHECKING:
     from balancer.config import Loaded
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
+app.add_typer(tier_cli.app)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -149,14 +151,14 @@ def _with_settings(context: typer.Context, action: "Callable[[Loaded], int]") ->
     def command(context: typer.Context, config: str | None, **flags: Any) -> None:
         given = {name: value for name, value in flags.items() if value is not None and value != []}
         try:
-            loaded = load(given, os.environ, config, leftovers(context.args, FLAGS))
+            code = action(load(given, os.environ, config, leftovers(context.args, FLAGS)))
         except ConfigError as error:
             count = len(error.mistakes)
             typer.echo(f"balancer: {count} mistake{'s' * (count > 1)} in the configuration", err=True)
             for mistake in error.mistakes:
                 typer.echo(f"  {mistake}", err=True)
             raise typer.Exit(WRONG_CONFIGURATION) from None
-        raise typer.Exit(action(loaded))
+        raise typer.Exit(code)
 
     _run(context, command, _settings_parameters(), normalised(context.args, FLAGS), extra=True)
 

@@ -25,8 +25,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from balancer import __version__
-from balancer.accounting import admission_metrics, gpu_metrics
+from balancer.accounting import admission_metrics, gpu_metrics, outcome_metrics
 from balancer.accounting.configuration import ConfigurationSeries
+from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
 from balancer.accounting.tier_metrics import TierSeries
 from balancer.core.admission import Line
@@ -111,6 +112,7 @@ class Metrics(Collector):
         self._observer_failures: Counter[tuple[str, str]] = Counter()
         self.configuration = ConfigurationSeries()
         self.tiers = TierSeries()
+        self.outcomes: OutcomeLog | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -184,6 +186,7 @@ class Metrics(Collector):
         yield from self._collect_loops()
         yield from self.tiers.collect()
         yield from gpu_metrics.collect(self._fleet.gpus, self._fleet, monotonic())
+        yield from outcome_metrics.collect(self.outcomes)
 
     def _collect_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -181,7 +181,7 @@ def _outside_mistakes(
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
     """Files are read before anything listens, whatever else is wrong."""
-    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file"):
+    for key in ("ssl_certfile", "ssl_keyfile", "api_key_file", "outcome_log"):
         source = given.get(key)
         if source is None or not isinstance(source.value, str) or not source.value:
             continue
@@ -189,6 +189,9 @@ def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
         try:
             if key == "api_key_file":
                 keys_in(path)
+            elif key == "outcome_log":  # made where it is not there yet
+                if not path.parent.is_dir():
+                    yield Mistake(key, "a file in a folder that is there", source.origin, shown(source.value))
             else:
                 path.read_bytes()
         except OSError as error:

@@ -32,6 +32,7 @@ from balancer.config.kinds import (
     one_or_many,
 )
 from balancer.config.mistakes import Contradiction
+from balancer.config.outcomes import Outcomes
 from balancer.config.replica import Replica
 from balancer.config.tiering import Tiering
 from balancer.config.tiering_check import contradictions
@@ -288,7 +289,18 @@ class Logging(Group):
 
 
 class Settings(
-    Logging, Operation, Shutdown, Gpus, Health, Upstream, Admission, Tiering, Routing, Server, Replicas
+    Logging,
+    Outcomes,
+    Operation,
+    Shutdown,
+    Gpus,
+    Health,
+    Upstream,
+    Admission,
+    Tiering,
+    Routing,
+    Server,
+    Replicas,
 ):
     """All settings. The parents are the groups of help and reference; fields are ordered from the last one on."""
 

@@ -186,10 +186,10 @@ def unauthorized() -> Refused:
     )
 
 
-def body_too_large(limit_bytes: int) -> Refused:
+def body_too_large(limit_bytes: int, why: str = " (max_body_bytes)") -> Refused:
     return Refused(
         413,
-        f"The request body is larger than {limit_bytes} bytes (max_body_bytes).",
+        f"The request body is larger than {limit_bytes} bytes{why}.",
         blame=Blame.CLIENT,
         type="RequestEntityTooLargeError",
     )

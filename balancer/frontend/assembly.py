@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from balancer.accounting.outcomes import OutcomeLog
 from balancer.config import Settings, replica_authorization
 from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
@@ -24,6 +25,7 @@ def make_handler(
     decider: Decider,
     pins: ResponsePins,
     own: OwnPages,
+    outcomes: OutcomeLog | None,
     is_draining: Callable[[], bool],
 ) -> Handler:
     realtime = Realtime(
@@ -40,6 +42,7 @@ def make_handler(
         inference_routes(scale_out=settings.scale_out_routes),
         keys,
         Claims(settings.timeout_headers, settings.tenant_header),
+        outcomes,
         session_headers=settings.session_headers,
         request_id_headers=settings.request_id_headers if settings.access_log else None,
         max_body_bytes=settings.max_body_bytes,

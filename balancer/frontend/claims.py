@@ -30,8 +30,13 @@ class Claims:
                 timeout_s = _seconds(text)
                 view.deadline = None if timeout_s is None else now + timeout_s
                 break
-        if self._tenant_header is not None:
-            view.tenant = headers.get(self._tenant_header, view.tenant)[:MAX_TENANT_CHARS]
+        view.tenant = self.tenant(headers, view.tenant)
+
+    def tenant(self, headers: Mapping[str, str], key_name: str) -> str:
+        """Who asks: whom the header names, else whose key was sent."""
+        if self._tenant_header is None:
+            return key_name
+        return headers.get(self._tenant_header, key_name)[:MAX_TENANT_CHARS]
 
 
 def _seconds(text: str) -> float | None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from balancer.accounting import access_log
+from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
 from balancer.config.extras import can_heal
 from balancer.core.decider import Decider
@@ -30,6 +31,7 @@ from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.claims import Claims
+from balancer.frontend.feedback import FEEDBACK_PATH, FeedbackRoute
 from balancer.frontend.ids import decision_ids
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
@@ -68,6 +70,7 @@ class Handler:
         routes: dict[str, Route],
         keys: ApiKeys,
         claims: Claims,
+        outcomes: OutcomeLog | None,
         *,
         session_headers: Sequence[str],
         request_id_headers: Sequence[str] | None,
@@ -86,6 +89,8 @@ class Handler:
         self._routes = routes
         self._keys = keys
         self._claims = claims
+        self._outcomes = outcomes
+        self._feedback = FeedbackRoute(outcomes, keys, claims)
         self._withheld = CREDENTIAL_HEADERS if keys else _NOTHING
         self._session_headers = session_headers
         self._request_id_headers = request_id_headers  # None: no access log is written
@@ -195,6 +200,9 @@ class Handler:
             return await self._relay(
                 request, STORED_RESPONSE, RequestView(STORED_RESPONSE.kind), target, body, pinned
             )
+        if path == FEEDBACK_PATH:
+            self._feedback.admit(request)
+            return await self._feedback.answer(request, await self._body(request))
         if path == REALTIME_PATH:
             return await self._realtime.serve(request, self._withheld)
         raise not_found(path)
@@ -271,6 +279,8 @@ class Handler:
             if self._request_id_headers is not None:
                 sent = (headers[name] for name in self._request_id_headers if name in headers)
                 access_log.write(record, next(sent, None))
+            if record.tiered is not None and self._outcomes is not None:
+                self._outcomes.add(record)
         return RELAYED if client.keep_alive else RELAYED_AND_CLOSE
 
 

@@ -85,6 +85,10 @@ EXAMPLES = {
     "access_log": ("true", True),
     "decision_headers": ("false", False),
     "heal_json": ("true", True),
+    "outcome_log": ("outcomes.db", "outcomes.db"),
+    "outcome_log_max_rows": ("1000", 1000),
+    "outcome_log_max_days": ("7", 7),
+    "outcome_log_prompts": ("true", True),
 }
 NEEDS = {
     "virtual_models": {"tiers": '{"t": {"model": "m"}}'},
@@ -284,6 +288,10 @@ def test_no_replicas():
     [
         ({"ssl_certfile": __file__}, "ssl_keyfile: expected a file path, since ssl_certfile is set"),
         ({"ssl_keyfile": __file__}, "ssl_certfile: expected a file path, since ssl_keyfile is set"),
+        (
+            {"outcome_log": "/no/such/x.db"},
+            "outcome_log: expected a file in a folder that is there, given '/no/such/x.db'",
+        ),
         ({"port": "81", "prometheus_port": "81"}, "prometheus_port: expected another port than `port`"),
         ({"port": "65536"}, "port: expected a port, at least 0 and at most 65535"),
         ({"upstream_keepalive_s": "5"}, "upstream_keepalive_s: expected seconds, at least 0 and below 5"),

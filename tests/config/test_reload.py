@@ -95,7 +95,7 @@ def test_what_holds_until_the_end_is_kept_and_named():
 def test_what_is_held():
     assert set(HELD) == {
         "host", "port", "ssl_certfile", "ssl_keyfile", "prometheus_port", "prometheus_host", "event_loop",
-        "reuse_port", "policy", "index_max_blocks", "admin_port", "admin_host",
+        "reuse_port", "policy", "index_max_blocks", "admin_port", "admin_host", "outcome_log",
     }  # fmt: skip
 
 

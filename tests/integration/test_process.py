@@ -349,3 +349,18 @@ async def test_tiers_and_a_provider_from_a_file(loop_name, tmp_path, monkeypatch
         assert b"k-hosted" not in served.log
         assert b"Traceback" not in served.log
     await hosted.stop()
+
+
+@async_test
+async def test_a_file_that_is_no_outcome_log_is_a_mistake_of_the_configuration(tmp_path):
+    (tmp_path / "notes").write_text("hello " * 1000)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "balancer", "serve", "--replicas", "http://127.0.0.1:1", "--outcome-log", tmp_path / "notes",
+        cwd=ROOT, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, told = await process.communicate()
+    assert process.returncode == 2
+    assert told.decode().splitlines() == [
+        "balancer: 1 mistake in the configuration",
+        "  outcome_log: expected an outcome log, or a file that can be made: file is not a database",
+    ]

@@ -9,8 +9,6 @@ from collections import OrderedDict
 from hashlib import blake2b
 
 MAX_MOODS = 100_000
-DISPLEASED = 0.5
-"""Ratings below this ask for better."""
 
 
 class Moods:
@@ -42,7 +40,3 @@ class Moods:
     def of(self, tenant: str, conversation: bytes) -> float | None:
         """The last rating; None: it was never rated, or not lately."""
         return self._rating_of.get(self.key(tenant, conversation)) if self._rating_of else None
-
-    def displeased(self, tenant: str, conversation: bytes) -> bool:
-        rating = self.of(tenant, conversation)
-        return rating is not None and rating < DISPLEASED

@@ -11,16 +11,15 @@ def test_the_last_rating_counts():
     for rating in (1.0, 0.25):
         moods.rate(moods.key("a", TALK), rating)
     assert moods.of("a", TALK) == 0.25
-    assert moods.displeased("a", TALK)
     assert moods.of("a", OTHER) is None
     moods.rate(moods.key("a", TALK), 0.5)
-    assert not moods.displeased("a", TALK)
+    assert moods.of("a", TALK) == 0.5
 
 
 def test_the_same_words_of_another_tenant_are_another_conversation():
     moods = Moods(b"s" * 16)
     moods.rate(moods.key("a", TALK), 0.0)
-    assert not moods.displeased("b", TALK)
+    assert moods.of("b", TALK) is None
 
 
 def test_the_longest_unrated_is_forgotten_first():
@@ -30,7 +29,7 @@ def test_the_longest_unrated_is_forgotten_first():
         moods.rate(key, 0.0)
     assert len(moods) == 2
     assert moods.of("", b"\x01" * 16) is None
-    assert moods.displeased("", b"\x00" * 16)
+    assert moods.of("", b"\x00" * 16) == 0.0
 
 
 def test_no_conversation_has_no_mood():
