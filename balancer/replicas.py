@@ -17,10 +17,10 @@ from typing import NamedTuple
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from balancer.config import Replica, Settings
-from balancer.config.build import make_replica
+from balancer.config.build import make_provider, make_replica
 from balancer.config.build_tiering import Provider
 from balancer.core.decider import Decider
-from balancer.core.fleet.replica import ReplicaState, Terms
+from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import ReplicaId
 from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
 from balancer.observers.replica_watch import ReplicaWatch
@@ -122,7 +122,7 @@ class Replicas:
             elif replica != before:
                 self._adapt(self._decider.fleet[name], before, replica)
             state = self._decider.fleet[name]
-            state.max_in_flight = replica.max_in_flight or settings.max_in_flight_per_replica
+            self._decider.bound(state, replica.max_in_flight or settings.max_in_flight_per_replica)
         self._given = wanted
         self._apply_providers(providers, changes)
         return changes
@@ -139,14 +139,13 @@ class Replicas:
             if state is None:
                 if name not in self._providers:
                     changes.added.append(name)
-                state = ReplicaState(
-                    name, provider.url, models=frozenset({provider.model}), declared=True, terms=Terms()
-                )
+                state = make_provider(provider)
                 self.pools[state] = ConnectionPool(state.url, self._limits, self._loop, external=True)
                 self._decider.join(state)
             assert state.terms is not None
-            state.max_in_flight = provider.max_in_flight
-            state.terms.quota.limit(provider.requests_per_minute, provider.tokens_per_minute)
+            self._decider.bound(
+                state, provider.max_in_flight, provider.requests_per_minute, provider.tokens_per_minute
+            )
             state.terms.attempts = provider.max_attempts
             state.terms.first_token_timeout_s = provider.first_token_timeout_s
             pool = self.pools[state]
@@ -165,7 +164,8 @@ class Replicas:
         if after.models != before.models:
             replica.declared = after.models is not None
             if after.models is not None:  # else the old ones stand until the replica was asked
-                replica.models, replica.model_entries = frozenset(after.models), ()
+                self._decider.serves(replica, frozenset(after.models))
+                replica.model_entries = ()
         if after.drain != before.drain:
             self._turn(replica, draining=after.drain)
 

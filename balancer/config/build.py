@@ -1,12 +1,13 @@
 """Settings to core objects."""
 
+from balancer.config.build_tiering import Provider
 from balancer.config.replica import Replica
-from balancer.config.schema import Settings
+from balancer.config.schema import PolicyName, Settings
 from balancer.core.admission import Limits
 from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
-from balancer.core.fleet.replica import ReplicaState
+from balancer.core.fleet.replica import ReplicaState, Terms
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling import (
     CacheAware,
@@ -47,6 +48,16 @@ def make_replica(replica: Replica) -> ReplicaState:
     )
 
 
+def make_provider(provider: Provider) -> ReplicaState:
+    return ReplicaState(
+        ReplicaId(provider.tier),
+        provider.url,
+        models=frozenset({provider.model}),
+        declared=True,
+        terms=Terms(),
+    )
+
+
 def health_policy(settings: Settings) -> HealthPolicy:
     return HealthPolicy(
         settings.health_failure_threshold,
@@ -62,8 +73,12 @@ def admission_limits(settings: Settings) -> Limits:
 
 
 def make_policy(settings: Settings, rng: Rng) -> Policy:
-    index = PrefixIndex(settings.index_max_blocks)
-    match settings.policy:
+    return policy_named(settings.policy, settings.index_max_blocks, rng)
+
+
+def policy_named(name: PolicyName, index_max_blocks: int, rng: Rng) -> Policy:
+    index = PrefixIndex(index_max_blocks)
+    match name:
         case "cache_aware":
             return CacheAware(index)
         case "predicted_latency":

@@ -75,19 +75,21 @@ class Line:
         now: float,
         *,
         retry: bool,
+        dry: bool = False,
     ) -> Decision:
-        """Where it goes, of these replicas; `wait` says: rather not yet."""
+        """Where it goes, of these replicas; `wait` says: rather not yet. `dry`: where it would, and nothing is decided."""
         policy = self._policy
+        choose = policy.preview if dry else policy.choose
         if retry or self.limits.max_waiting == 0:
             free = below_limit(replicas)
-            return policy.choose(request, free or replicas, now)._replace(wait=not free)
+            return choose(request, free or replicas, now)._replace(wait=not free)
         if policy.holds:
-            return policy.choose(request, replicas, now)
+            return choose(request, replicas, now)
         queue = self._queues.get(pool(request))
         free = () if queue else with_room(replicas, now)
         if free:
-            return policy.choose(request, free, now)
-        return policy.choose(request, replicas, now)._replace(wait=True)
+            return choose(request, free, now)
+        return choose(request, replicas, now)._replace(wait=True)
 
     def quote(
         self, request: RequestView, replicas: Sequence[ReplicaState], now: float, *, retry: bool
@@ -140,6 +142,9 @@ class Line:
 
     def leave(self, waiting: Waiting) -> None:
         """It has been sent, or its client has gone. Further calls do nothing."""
+        self._leave(waiting)
+
+    def _leave(self, waiting: Waiting) -> None:
         if waiting in self._retries:
             self._retries.remove(waiting)
         else:
@@ -176,12 +181,12 @@ class Line:
                 found = self._next(queue, self._fleet.eligible(_model(first), now, among=_among(first)), now)
             except Refused as refused:
                 for waiting in list(queue.waiting):
-                    self.leave(waiting)
+                    self._leave(waiting)
                     yield waiting, refused
                 found = None
             if found is not None:
                 queue.rate.sent(now)
-                self.leave(found[0])
+                self._leave(found[0])
                 yield found
             if found is None or not queue:
                 pools.remove(first)
@@ -214,11 +219,11 @@ class Line:
             try:
                 free = below_limit(self._fleet.eligible(request.model, now, waiting.tried, request.among))
             except Refused as refused:
-                self.leave(waiting)
+                self._leave(waiting)
                 yield waiting, refused
                 continue
             if free:
-                self.leave(waiting)
+                self._leave(waiting)
                 yield waiting, self._policy.choose(request, free, now)._replace(wait=False)
 
     # -- who may not wait
@@ -247,7 +252,7 @@ class Line:
 
     def _refuse(self, waiting: Waiting, reason: Reason, now: float) -> None:
         refusal = self._refusal(waiting.request, reason, now)
-        self.leave(waiting)
+        self._leave(waiting)
         self._refusals.append((waiting, refusal))
 
     def _refusal(self, request: RequestView, reason: Reason, now: float) -> Refused:

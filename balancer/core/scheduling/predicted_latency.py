@@ -133,6 +133,9 @@ class PredictedLatency(Indexed):
         self.arrived(now)
         return self._choose(request, replicas, now, None)
 
+    def preview(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
+        return self._choose(request, replicas, now, None)
+
     def arrived(self, now: float) -> None:
         self._arrivals_per_s *= exp((self._arrived_s - now) / RATE_WINDOW_S)
         self._arrivals_per_s += 1 / RATE_WINDOW_S
@@ -304,8 +307,15 @@ class PredictedLatency(Indexed):
 
     def joined(self, replica: ReplicaState) -> None:
         super().joined(replica)
-        lane = Lane(replica, Speed(self._siblings_of(replica)))
+        lane = Lane(replica, self._speed(replica))
         self._lanes[replica.slot] = self._lane_of[replica.id] = lane
+
+    def _speed(self, replica: ReplicaState) -> Speed:
+        return Speed(self._siblings_of(replica))
+
+    def speed_of(self, replica: ReplicaId) -> Speed:
+        """What was learned of the replica."""
+        return self._lane_of[replica].speed
 
     def left(self, replica: ReplicaState) -> None:
         super().left(replica)
