@@ -82,7 +82,11 @@ async def test_tiers_and_fallbacks(monkeypatch, tmp_path):
     async with tiered(virtual, hosted, journal=path, admin_port=0) as tiers:
         told = [{"role": "user", "content": SECRET}]
         for number in range(12):
-            told = [*told, {"role": "assistant", "content": "no"}, {"role": "user", "content": f"again {number}"}]
+            told = [
+                *told,
+                {"role": "assistant", "content": "no"},
+                {"role": "user", "content": f"again {number}"},
+            ]
             await tiers.ask({"model": "auto", "messages": told})
         tiers.large.on_post = answers(500, {"error": {"message": "no"}})
         tiers.small.on_post = answers(503, {"error": {"message": "busy"}})
