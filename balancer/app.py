@@ -11,6 +11,7 @@ from ssl import SSLError
 
 from aiohttp import web
 
+from balancer.accounting.exporting import tracing_of
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
@@ -68,6 +69,7 @@ class Balancer:
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         self.outcomes = open_outcomes(settings)  # before anything that has to be closed
+        self._tracing = tracing_of(settings, os.environ)
         self.decider = make_decider(settings, random.Random().random)
         supervisor = self._supervisor = Supervisor()
         loops = supervisor.loops.values()
@@ -119,7 +121,8 @@ class Balancer:
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
         tiers = self._tiers.apply(built, {}, settings.tier_header)
         self._own.names = () if built is None else built.catalog.names()
-        self._server.handler = self._make_handler(settings, keys, tiers)
+        self._server.handler = handler = self._make_handler(settings, keys, tiers)
+        self._server.on_refused = handler.refused_unread
         self.metrics.name_tenants(keys.names)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
@@ -153,12 +156,14 @@ class Balancer:
             Claims(settings.timeout_headers, settings.tenant_header),
             self.outcomes,
             session_headers=settings.session_headers,
-            request_id_headers=settings.request_id_headers if settings.access_log else None,
+            request_id_headers=settings.request_id_headers,
             max_body_bytes=settings.max_body_bytes,
             is_draining=self._is_draining,
             tiers=tiers,
             names_decisions=settings.decision_headers or tiers is not None,
             heal=settings.heal_json,
+            writes_access_log=settings.access_log,
+            tracing=self._tracing,
         )
 
     async def listen(self) -> None:
@@ -209,6 +214,8 @@ class Balancer:
         await self.replicas.close()
         if self.outcomes is not None:
             await self.outcomes.close()
+        if self._tracing is not None:
+            await self._tracing.close()
         log.info("stopped")
 
     async def _answers_end(self, within_s: float) -> None:

@@ -201,8 +201,12 @@ class Lifecycle:
                 return await self.room.place(request, decision, excluded)
             finally:
                 job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
+                if job.trace is not None:
+                    job.trace.waited(now, decision)
         charge = self._decider.dispatch(request, decision, now)
         job.record.decided_s += monotonic() - now
+        if job.trace is not None:
+            job.trace.decided(now, decision)
         return decision, charge
 
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:

@@ -6,7 +6,9 @@ Who is asked and what becomes of the outcome is the lifecycle's matter.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from balancer.accounting.metrics import Metrics
 from balancer.core.fleet.pins import ResponsePins
@@ -19,6 +21,9 @@ from balancer.forwarding.pool import ConnectionPool
 from balancer.forwarding.timing import Gaps
 from balancer.job import Job
 from balancer.watchman import Watchman
+
+if TYPE_CHECKING:
+    from balancer.accounting.tracing import Trace  # which needs an extra
 
 log = logging.getLogger("balancer.requests")
 
@@ -46,6 +51,10 @@ class Sender:
 
         Raises: CancelledError, if the client has gone; ClientStalled, when it was let go.
         """
+        if job.trace is not None:
+            url, external = charge.replica.url, charge.replica.external
+            headers = job.trace.sends(job.outgoing.headers, job.record, job.request, url, external=external)
+            job.outgoing = replace(job.outgoing, headers=headers)
         exchange = await self._send(job, charge, stall_timeout_s, fresh=False)
         if exchange.ended is Ended.STALE:
             exchange = await self._send(job, charge, stall_timeout_s, fresh=True)
@@ -58,6 +67,8 @@ class Sender:
                 job.record.mended = len(mended.healed), len(mended.failed)
                 exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
             job.given = exchange
+        if job.trace is not None:
+            _trace(job.trace, exchange)
         return exchange
 
     async def _send(
@@ -68,7 +79,15 @@ class Sender:
         on_token = partial(self._first_token, charge)
         gaps = Gaps(self._metrics.gaps(job.record)) if job.request.stream else None
         exchange = Exchange(
-            client, self._loop, on_token, on_id, job.leg, gaps, job.manners(replica), job.told
+            client,
+            self._loop,
+            on_token,
+            on_id,
+            job.leg,
+            gaps,
+            job.manners(replica),
+            job.told,
+            job.record.request_id.encode(),
         )
         pool = self._pools[replica]
         connection = None if fresh else pool.take()
@@ -103,11 +122,24 @@ class Sender:
                 job.given = exchange
             if exchange.ended is None:  # the client has gone, or we end
                 connection.abort()
+                if job.trace is not None:
+                    _trace(job.trace, exchange, Ended.CANCELLED)
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
         charge.first_token(now)
         self._stir()
+
+
+def _trace(trace: "Trace", exchange: Exchange, ended: Ended | None = None) -> None:
+    """`ended`: of an attempt that we end ourselves."""
+    trace.sent(
+        ended or exchange.ended or Ended.BROKEN,
+        exchange.said or 0,
+        heard_at=exchange.timing.begun_at,
+        token_at=exchange.token_at,
+        usage=exchange.usage(),
+    )
 
 
 def _give_up(exchange: Exchange, connection: Connection) -> None:

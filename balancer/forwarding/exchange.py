@@ -51,6 +51,7 @@ class Exchange:
         "_pieces",
         "_raw_bytes",
         "_reframe",
+        "_request_id",
         "_tail",
         "_waiter",
         "_withheld",
@@ -82,14 +83,18 @@ class Exchange:
         gaps: Gaps | None = None,
         manners: Manners = OWN,
         added: bytes = b"",
+        request_id: bytes = b"",
     ) -> None:
-        """`on_token` gets the time of a stream's first generated token, `on_id` its answer's id; `added`: lines for the head."""
+        """`on_token` gets the time of a stream's first generated token, `on_id` its answer's id; `added`: lines for the head, and
+        the request's id, unless the answer names one.
+        """
         self._client = client
         self._loop = loop
         self._on_token = on_token
         self._on_id = on_id
         self._gaps = gaps
         self._leg = leg
+        self._request_id = request_id
         self.manners = manners
         self.added = added
         self._waiter: asyncio.Future[Signal] | None = None
@@ -383,7 +388,8 @@ class Exchange:
     def _head(self) -> bytes:
         streams = self.scanner is not None
         lines = framing(self._client, self.status, self.length, self.headers, streams=streams)
-        return response_head(self.status, self.reason, self.headers, [self.added, *lines])
+        added = [self.added, *lines]
+        return response_head(self.status, self.reason, self.headers, added, self._request_id)
 
     def _frame(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece

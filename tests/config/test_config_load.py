@@ -83,6 +83,8 @@ EXAMPLES = {
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
     "access_log": ("true", True),
+    "otlp_traces_endpoint": ("http://otel:4318", "http://otel:4318"),
+    "trace_sample": ("0.25", 0.25),
     "decision_headers": ("false", False),
     "heal_json": ("true", True),
     "outcome_log": ("outcomes.db", "outcomes.db"),
