@@ -17,8 +17,10 @@ from balancer.core.scheduling import Charge
 from balancer.forwarding.connection import Connection
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
+from balancer.forwarding.manners import OWN
 from balancer.forwarding.pool import ConnectionPool
 from balancer.forwarding.timing import Gaps
+from balancer.healing import Healer
 from balancer.job import Job
 from balancer.watchman import Watchman
 
@@ -46,49 +48,18 @@ class Sender:
         self._stir = stir
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, job: Job, charge: Charge, *, stall_timeout_s: float | None) -> Exchange:
-        """The attempt when it has ended. A kept connection that was closed under it is nobody's fault: it is sent on a fresh one.
+    async def send(self, job: Job, charge: Charge, stall_timeout_s: float | None, *, fresh: bool) -> Exchange:
+        """The attempt when it has ended. `fresh`: on no connection that was kept, since one was closed under the request.
 
         Raises: CancelledError, if the client has gone; ClientStalled, when it was let go.
         """
-        if job.trace is not None:
-            url, external = charge.replica.url, charge.replica.external
-            headers = job.trace.sends(job.outgoing.headers, job.record, job.request, url, external=external)
-            job.outgoing = replace(job.outgoing, headers=headers)
-        exchange = await self._send(job, charge, stall_timeout_s, fresh=False)
-        if exchange.ended is Ended.STALE:
-            exchange = await self._send(job, charge, stall_timeout_s, fresh=True)
-        if exchange.kept and job.healer is not None:
-            mended = await job.healer.mend(exchange.held_body)
-            if mended is None:
-                exchange.commit()
-            else:
-                exchange.added += mended.head
-                job.record.mended = len(mended.healed), len(mended.failed)
-                exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
-            job.given = exchange
-        if job.trace is not None:
-            _trace(job.trace, exchange)
-        return exchange
-
-    async def _send(
-        self, job: Job, charge: Charge, stall_timeout_s: float | None, *, fresh: bool
-    ) -> Exchange:
         client, outgoing, replica = job.client, job.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
         on_token = partial(self._first_token, charge)
         gaps = Gaps(self._metrics.gaps(job.record)) if job.request.stream else None
-        exchange = Exchange(
-            client,
-            self._loop,
-            on_token,
-            on_id,
-            job.leg,
-            gaps,
-            job.manners(replica),
-            job.told,
-            job.record.request_id.encode(),
-        )
+        plain = job.way is None and job.healer is None and replica.terms is None
+        manners = OWN if plain else job.manners(replica)
+        exchange = Exchange(client, self._loop, on_token, on_id, job.leg, gaps, manners, job.told)
         pool = self._pools[replica]
         connection = None if fresh else pool.take()
         if connection is None:
@@ -123,7 +94,7 @@ class Sender:
             if exchange.ended is None:  # the client has gone, or we end
                 connection.abort()
                 if job.trace is not None:
-                    _trace(job.trace, exchange, Ended.CANCELLED)
+                    end_span(job.trace, exchange, Ended.CANCELLED)
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
@@ -131,7 +102,14 @@ class Sender:
         self._stir()
 
 
-def _trace(trace: "Trace", exchange: Exchange, ended: Ended | None = None) -> None:
+def begin_span(job: Job, trace: "Trace", replica: ReplicaState) -> None:
+    """An attempt begins, and tells the replica whose child its own span is."""
+    external = replica.terms is not None
+    headers = trace.sends(job.outgoing.headers, job.record, job.request, replica.url, external=external)
+    job.outgoing = replace(job.outgoing, headers=headers)
+
+
+def end_span(trace: "Trace", exchange: Exchange, ended: Ended | None = None) -> None:
     """`ended`: of an attempt that we end ourselves."""
     trace.sent(
         ended or exchange.ended or Ended.BROKEN,
@@ -140,6 +118,18 @@ def _trace(trace: "Trace", exchange: Exchange, ended: Ended | None = None) -> No
         token_at=exchange.token_at,
         usage=exchange.usage(),
     )
+
+
+async def give_mended(job: Job, healer: Healer, exchange: Exchange) -> None:
+    """Give the client an answer that is whole, with its JSON made good."""
+    mended = await healer.mend(exchange.held_body)
+    if mended is None:
+        exchange.commit()
+    else:
+        exchange.added += mended.head
+        job.record.mended = len(mended.healed), len(mended.failed)
+        exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
+    job.given = exchange
 
 
 def _give_up(exchange: Exchange, connection: Connection) -> None:
