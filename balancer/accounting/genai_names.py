@@ -43,6 +43,7 @@ URL_SCHEME = "url.scheme"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 ERROR_TYPE = "error.type"
+OTHER_ERROR = "_OTHER"
 
 ADMISSION_SPAN = "admission"
 TIER_SPAN = "tier"

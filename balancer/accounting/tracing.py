@@ -55,7 +55,9 @@ _BROKEN = frozenset({"replica", "shutdown", "timeout", "slow_client"})
 class Tracing:
     """`sample` is the share of requests without a parent that are traced; None: the SDK's sampler decides, by the environment."""
 
-    def __init__(self, processor: SpanProcessor, sample: float | None = None) -> None:
+    def __init__(
+        self, processor: SpanProcessor, sample: float | None = None, rng: random.Random | None = None
+    ) -> None:
         if sample is None and OTEL_TRACES_SAMPLER not in os.environ:
             sample = 1.0
         self._sample = sample
@@ -66,7 +68,7 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("balancer", __version__)
         self._propagator = TraceContextTextMapPropagator()
-        self._rng = random.Random()
+        self._rng = rng or random.Random()
 
     def begin(self, headers: Headers, record: Record, *, scheme: str) -> "tuple[Trace | None, Headers]":
         """The request's trace, if it has one, and the head as its replica gets it, but for what an attempt adds."""
@@ -241,7 +243,7 @@ class Trace:
         self._span.set_attributes(_told(attributes | _used(record.usage)))
         error = None
         if record.status >= 500 or not record.status:
-            error = record.error or str(record.status)
+            error = record.error or str(record.status or names.OTHER_ERROR)
         elif record.ended_by in _BROKEN:
             error = record.ended_by
         _end(self._span, error, self._ns(record.ended_at or monotonic()))

@@ -14,6 +14,7 @@ from tests.fakes.collector import collecting
 from tests.fakes.loops import async_test, on_both_loops, until
 from tests.fakes.policies import hold
 from tests.fakes.replica import answer, answers, silent
+from tests.fakes.tiers import tiered
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -175,6 +176,34 @@ async def test_how_long_it_was_held_is_a_span():
         attempt = next(span for span in collector.of("client") if span.parent_id == request.span_id)
         assert request.start_ns <= held.start_ns < held.end_ns
         assert abs(attempt.start_ns - held.end_ns) < 1e9
+
+
+@async_test
+async def test_each_tier_that_was_asked_is_a_span_and_a_provider_learns_of_no_trace():
+    async with collecting() as collector:
+        async with tiered(otlp_traces_endpoint=collector.url) as tiers:
+            for replica in (tiers.small, tiers.large):
+                replica.on_post = answers(503, {"error": "full"})
+            assert (await tiers.ask(headers={"traceparent": PARENT, "baggage": "who=me"})).status == 200
+            (asked,) = tiers.hosted.posts
+            assert [asked.all(name) for name in ("traceparent", "tracestate", "baggage")] == [[], [], []]
+        (request,) = collector.of("server")
+        found = sorted(collector.named("tier"), key=lambda span: span.start_ns)
+        assert [span.attributes["balancer.tier"] for span in found] == ["small", "large", "hosted"]
+        assert [span.attributes["balancer.tier.reason"] for span in found] == [
+            "default",
+            "fallback",
+            "fallback",
+        ]
+        assert {span.attributes["balancer.asked_model"] for span in found} == {"auto"}
+        assert {span.parent_id for span in found} == {request.span_id}
+        assert (request.attributes["gen_ai.request.model"], request.attributes["gen_ai.response.model"]) == (
+            "auto",
+            "p",
+        )
+        by_tier = {span.attributes["gen_ai.request.model"]: span for span in collector.of("client")}
+        assert by_tier["p"].attributes["gen_ai.provider.name"] == "hosted"
+        assert by_tier["s"].attributes["gen_ai.provider.name"] == "vllm"
 
 
 @pytest.mark.parametrize("settings", [{}, {"trace_sample": 0}], ids=["off", "none"])
