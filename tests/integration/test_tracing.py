@@ -191,7 +191,7 @@ async def test_each_tier_that_was_asked_is_a_span_and_a_provider_learns_of_no_tr
         found = sorted(collector.named("tier"), key=lambda span: span.start_ns)
         assert [span.attributes["balancer.tier"] for span in found] == ["small", "large", "hosted"]
         assert [span.attributes["balancer.tier.reason"] for span in found] == [
-            "default",
+            "asked",
             "fallback",
             "fallback",
         ]
