@@ -130,7 +130,7 @@ class Balancer:
             tracing=self._tracing,
         )
         self._server.on_refused = handler.refused_unread
-        self.metrics.name_tenants(keys.names)
+        self.metrics.name_tenants((*keys.names, *settings.tenants))
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )
