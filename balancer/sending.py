@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from balancer.accounting.metrics import Metrics
+from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
@@ -35,12 +36,14 @@ class Sender:
 
     def __init__(
         self,
+        decider: Decider,
         pools: Mapping[ReplicaState, ConnectionPool],
         pins: ResponsePins,
         metrics: Metrics,
         watchman: Watchman,
         stir: Callable[[], None],
     ) -> None:
+        self._decider = decider
         self._pools = pools
         self._pins = pins
         self._metrics = metrics
@@ -98,14 +101,21 @@ class Sender:
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
-        charge.first_token(now)
+        self._decider.first_token(charge, now)
         self._stir()
 
 
 def begin_span(job: Job, trace: "Trace", replica: ReplicaState) -> None:
     """An attempt begins, and tells the replica whose child its own span is."""
     external = replica.terms is not None
-    headers = trace.sends(job.outgoing.headers, job.record, job.request, replica.url, external=external)
+    headers = trace.sends(
+        job.outgoing.headers,
+        job.record,
+        job.request,
+        replica.url,
+        external=external,
+        decided_at=job.decided_at,
+    )
     job.outgoing = replace(job.outgoing, headers=headers)
 
 

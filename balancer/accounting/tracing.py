@@ -138,6 +138,7 @@ class Trace:
         self._epoch_ns = epoch_ns
         self._attempt: api.Span | None = None
         self._attempts = 0
+        self._held = False
         self._sent_at = 0.0
 
     def entered_tier(self, started_at: float, tiered: Tiered) -> None:
@@ -153,21 +154,29 @@ class Trace:
 
     def waited(self, started_at: float, decision: Decision) -> None:
         """The request was held; `decision` said so."""
+        self._held = True
         self._did(names.ADMISSION_SPAN, started_at, monotonic(), {names.REASON: decision.reason})
 
-    def decided(self, started_at: float, decision: Decision) -> None:
-        attributes = {
-            names.REPLICA: decision.replica,
-            names.REASON: decision.reason,
-            names.MATCHED_TOKENS: decision.matched_tokens,
-            names.PREDICTED_TTFT: decision.predicted_s,
-        }
-        self._did(names.SCHEDULE_SPAN, started_at, monotonic(), attributes)
-
     def sends(
-        self, headers: Headers, record: Record, request: RequestView, url: str, *, external: bool
+        self,
+        headers: Headers,
+        record: Record,
+        request: RequestView,
+        url: str,
+        *,
+        external: bool,
+        decided_at: float,
     ) -> Headers:
-        """An attempt begins at the replica with this URL; what its head is."""
+        """An attempt begins at the replica with this URL; what its head is. It was asked for at `decided_at`."""
+        if not self._held:  # else it was decided while it was held
+            decided = {
+                names.REPLICA: record.replica,
+                names.REASON: record.reason,
+                names.MATCHED_TOKENS: record.matched_tokens,
+                names.PREDICTED_TTFT: record.predicted_ttft_s,
+            }
+            self._did(names.SCHEDULE_SPAN, decided_at, monotonic(), decided)
+        self._held = False
         model = _text(record.model or "")
         operation = names.OPERATIONS.get(request.route)
         host, port = _address(url)

@@ -1,4 +1,6 @@
-"""The admin API, on a listener of its own: what each replica is doing, draining them, and the configuration."""
+"""The admin API, on a listener of its own: what each replica is doing, draining them, the configuration, and why
+requests went where they went.
+"""
 
 import logging
 from time import monotonic
@@ -7,12 +9,14 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from balancer.accounting.receipts import Receipts
 from balancer.config import ConfigError
 from balancer.config.report import plain
 from balancer.core.decider import Decider
 from balancer.core.errors import (
     Refused,
     bad_configuration,
+    forgotten_decision,
     internal_error,
     method_not_allowed,
     not_found,
@@ -21,6 +25,7 @@ from balancer.core.errors import (
 from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.replica import ReplicaState
 from balancer.frontend.auth import ApiKeys
+from balancer.frontend.decisions import recent, whole
 from balancer.frontend.responses import json_response, refusal
 from balancer.observers.gpu.wire import as_json
 from balancer.reload import Reloader
@@ -30,29 +35,34 @@ from balancer.vllm_api.routes import Dialect
 log = logging.getLogger("balancer.admin")
 
 _REPLICAS = "/admin/replicas/"
+_DECISIONS = "/admin/decisions/"
 
 
 class Admin:
     """`keys` may be replaced at any time; without any, everybody who reaches the listener may call."""
 
-    def __init__(self, decider: Decider, replicas: Replicas, reloader: Reloader) -> None:
+    def __init__(self, decider: Decider, replicas: Replicas, reloader: Reloader, receipts: Receipts) -> None:
         self._fleet = decider.fleet
         self._replicas = replicas
         self._reloader = reloader
+        self._receipts = receipts
         self.keys = ApiKeys({})
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             self.keys.check(request.raw_headers)
-            return await self._answer(request.method, request.rel_url.raw_path)
+            return await self._answer(request, request.method, request.rel_url.raw_path)
         except Refused as refused:
             return refusal(refused, Dialect.OPENAI)
         except Exception:
             log.exception("a defect of the balancer, at %s %s", request.method, request.path)
             return refusal(internal_error(), Dialect.OPENAI)
 
-    async def _answer(self, method: str, path: str) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, method: str, path: str) -> web.Response:
         match path:
+            case "/admin/decisions":
+                _allow("GET", method)
+                return json_response(recent(self._receipts, request.rel_url.query))
             case "/admin/replicas":
                 _allow("GET", method)
                 return json_response(self._listed())
@@ -62,6 +72,9 @@ class Admin:
             case "/admin/reload":
                 _allow("POST", method)
                 return json_response(await self._reload())
+        if path.startswith(_DECISIONS):
+            _allow("GET", method)
+            return json_response(self._decision(unquote(path.removeprefix(_DECISIONS))))
         name, _, verb = path.removeprefix(_REPLICAS).rpartition("/")
         if not path.startswith(_REPLICAS) or verb not in {"drain", "undrain"}:
             raise not_found(path)
@@ -70,6 +83,12 @@ class Admin:
         if replica is None:
             raise unknown_replica(unquote(name))
         return json_response(_described(replica, self._state(replica)))
+
+    def _decision(self, decision_id: str) -> dict[str, Any]:
+        record = self._receipts.get(decision_id)
+        if record is None:
+            raise forgotten_decision(decision_id)
+        return whole(record)
 
     def _listed(self) -> dict[str, Any]:
         known = (*self._fleet, *self._fleet.leaving)

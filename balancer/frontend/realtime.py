@@ -62,7 +62,7 @@ class Realtime:
                 client = web.WebSocketResponse(max_msg_size=0, compress=False, protocols=protocols)
                 try:
                     record.model = view.model
-                    record.sends(decision, monotonic())
+                    record.sends(decision, record.arrived_at, monotonic())
                     await client.prepare(request)
                     record.status = HTTPStatus.SWITCHING_PROTOCOLS
                     await _both_ways(client, upstream, ended)
@@ -70,7 +70,7 @@ class Realtime:
                     record.ended_by = ended[0] if ended else "client"
                     await upstream.close(code=_passed_on(client.close_code))
         finally:
-            charge.release(monotonic())
+            self._decider.ended(charge, monotonic(), None)
         return client
 
     async def _connect(

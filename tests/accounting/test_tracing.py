@@ -96,9 +96,11 @@ def test_whatever_comes_the_replica_gets_one_parent_that_is_sound(given_, state,
     sent = [*((b"traceparent", each) for each in given_), *((b"tracestate", each) for each in state)]
     trace, headers = tracing.begin(sent, told := record(), scheme="https")
     if trace is not None:
-        headers = trace.sends(headers, told, RequestView(RouteKind.CHAT, "m"), "http://a:1", external=False)
+        headers = trace.sends(
+            headers, told, RequestView(RouteKind.CHAT, "m"), "http://a:1", external=False, decided_at=100.5
+        )
         trace.end(told)
-        assert len(exporter.get_finished_spans()) == 2
+        assert len(exporter.get_finished_spans()) == 3
     (parent,) = parents(headers)
     assert SENT.fullmatch(parent)
 
@@ -107,8 +109,10 @@ def test_times_are_wall_times_a_monotonic_clock_apart():
     tracing, exporter = memory()
     trace, headers = tracing.begin(head(), told := record(), scheme="http")
     trace.waited(100.25, Decision("r0", "held"))
-    told.sends(Decision("r0", "freed", 3, 0.5), 101.0)
-    trace.sends(headers, told, RequestView(RouteKind.COMPLETIONS, "m"), "http://a:1", external=False)
+    told.sends(Decision("r0", "freed", 3, 0.5), 100.0, 101.0)
+    trace.sends(
+        headers, told, RequestView(RouteKind.COMPLETIONS, "m"), "http://a:1", external=False, decided_at=100.5
+    )
     trace.sent("answered", 200, heard_at=102.0, token_at=103.0, usage=Usage(9, 4, 7))
     told.status, told.ended_at = 200, 105.0
     trace.end(told)
