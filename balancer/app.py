@@ -127,7 +127,7 @@ class Balancer:
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
-        self._server.handler = handler = make_handler(
+        handler, self._admin.explainer = make_handler(
             settings,
             keys,
             tiers,
@@ -140,7 +140,7 @@ class Balancer:
             is_draining=self._is_draining,
             tracing=self._tracing,
         )
-        self._server.on_refused = handler.refused_unread
+        self._server.handler, self._server.on_refused = handler, handler.refused_unread
         self.metrics.name_tenants((*keys.names, *settings.tenants))
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
