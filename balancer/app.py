@@ -22,9 +22,11 @@ from balancer.frontend.auth import ApiKeys
 from balancer.frontend.claims import Claims
 from balancer.frontend.handler import Handler
 from balancer.frontend.listeners import Listeners
+from balancer.frontend.live import Live
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import Server, ServerLimits, server_tls
+from balancer.frontend.state import States
 from balancer.job import LifecycleLimits
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
@@ -84,7 +86,8 @@ class Balancer:
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
         self._manager = ServiceManager(os.environ)
         self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
-        self._admin = Admin(self.decider, self.replicas, self.reloader)
+        states = States(self.decider, self.metrics, self.reloader, loops, self._is_draining)
+        self._admin = Admin(self.decider, self.replicas, self.reloader, Live(self.metrics.watch, states))
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
         self._admins = web.Server(self._admin, access_log=None)
@@ -117,6 +120,7 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
+        self._admin.ui = settings.ui
         tiers = self._tiers.apply(built, {}, settings.tier_header)
         self._own.names = () if built is None else built.catalog.names()
         self._server.handler = self._make_handler(settings, keys, tiers)

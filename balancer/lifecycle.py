@@ -211,6 +211,8 @@ class Lifecycle:
         record.sends(decision, charge.sent_at)
         if limits.decision_headers:
             job.told = receipt(record)
+        if self._metrics.watch.on:
+            self._metrics.watch.decided(record, decision)
         try:
             exchange = await self._sender.send(job, charge, stall_timeout_s=limits.client_stall_timeout_s)
             self._verdicts.judge(job.route, record, replica, exchange)
