@@ -42,7 +42,9 @@ class Event(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Second:
-    """What ended in one second. `known` and `cached` count tokens of prompts whose answers told what was cached."""
+    """What ended in one second. `known_tokens` are those of prompts whose answers told what was cached; a stream that
+    tells no usage brought as many output tokens as events.
+    """
 
     at: int
     answers: int = 0
@@ -82,11 +84,10 @@ class Window:
         if record.token_at is not None and len(second.ttfts) < MOST_TTFTS:
             second.ttfts.append(record.token_at - record.arrived_at)
         usage = record.usage
-        if usage is not None:
-            second.output_tokens += usage.output_tokens
-            if usage.cached_tokens is not None:
-                second.known_tokens += usage.prompt_tokens
-                second.cached_tokens += usage.cached_tokens
+        second.output_tokens += record.output_events if usage is None else usage.output_tokens
+        if usage is not None and usage.cached_tokens is not None:
+            second.known_tokens += usage.prompt_tokens
+            second.cached_tokens += usage.cached_tokens
 
     def seconds(self, now: float) -> Iterator[Second]:
         """Those of the last minute, the oldest first."""

@@ -28,7 +28,7 @@ SETTINGS = {
         "small": {"model": "small", "usd_per_mtok": {"input": 0.1, "output": 0.4}},
         "large": {"model": "large", "usd_per_mtok": {"input": 1.2, "output": 4.8}},
     },
-    "virtual_models": {"auto": {"tiers": ["small", "large"], "strong_share": 0.3}},
+    "virtual_models": {"auto": {"tiers": ["small", "large"], "strong_share": 0.3, "explore": 0.5}},
 }
 MODELS = ("small", "small", "large", "large", EVIL)
 

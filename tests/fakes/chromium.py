@@ -76,21 +76,25 @@ class Page:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             text = await self.js("document.body.innerText")
-            raise AssertionError(
-                f"never so: {expression}\n{text}\n{self.said}\n{self.asked[-5:]}"
-            ) from None
+            raise AssertionError(f"never so: {expression}\n{text}\n{self.said}\n{self.asked[-5:]}") from None
 
     async def press(self, key: str, text: str = "", code: int = 0) -> None:
         for type_ in ("keyDown", "keyUp"):
             about = {"text": text} if text and type_ == "keyDown" else {}
-            await self.do("Input.dispatchKeyEvent", type=type_, key=key, code=key, windowsVirtualKeyCode=code, **about)
+            await self.do(
+                "Input.dispatchKeyEvent", type=type_, key=key, code=key, windowsVirtualKeyCode=code, **about
+            )
 
     async def write(self, text: str) -> None:
         await self.do("Input.insertText", text=text)
 
     async def size(self, width: int, height: int, scale: float = 1) -> None:
         await self.do(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=False,
         )
 
     async def prefer(self, **features: str) -> None:

@@ -40,16 +40,20 @@ export function bar(share) {
     el("svg:rect", { class: "used", width: Math.min(100, Math.max(0, share * 100)), height: 10 }));
 }
 
-/** P50 and P90 of each second. A second without an answer breaks the line; a lonely one is a dot. */
+const BRIDGED = 5;
+
+/** P50 and P90 of each second. More than a few seconds without an answer break the line; a lonely one is a dot. */
 export function spark(points, label) {
   const most = Math.max(...points.map((each) => (each ? each[1] : 0)), 0.001);
   const path = (which) => {
     let text = "";
+    let last = -Infinity;
     points.forEach((each, at) => {
       if (!each) return;
       const x = (at / (points.length - 1)) * 100;
       const y = (28 - (each[which] / most) * 26).toFixed(1);
-      text += at > 0 && points[at - 1] ? `L${x.toFixed(1)} ${y}` : `M${x.toFixed(1)} ${y}h.6`;
+      text += at - last <= BRIDGED ? `L${x.toFixed(1)} ${y}` : `M${x.toFixed(1)} ${y}h.6`;
+      last = at;
     });
     return text;
   };

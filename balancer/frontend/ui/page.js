@@ -29,8 +29,8 @@ function showFigures(state) {
     "Held here": total.max_waiting ? `${whole(total.waiting)} / ${whole(total.max_waiting)}` : whole(total.waiting),
     "Answers/s": total.answers_per_s.toFixed(1),
     "Errors/s": total.errors_per_s.toFixed(1),
-    "First token P50": seconds(total.ttft_p50_s),
-    "First token P90": seconds(total.ttft_p90_s),
+    "TTFT P50": seconds(total.ttft_p50_s),
+    "TTFT P90": seconds(total.ttft_p90_s),
     "Cache hits": percent(total.hit_rate),
     "Output tokens/s": whole(total.output_tokens_per_s),
   };
@@ -87,7 +87,7 @@ function fillReplica(known, told) {
   put(cells.hits, percent(told.hit_rate));
   put(cells.p50, seconds(told.ttft_p50_s));
   put(cells.p90, seconds(told.ttft_p90_s));
-  const label = `First token in the last minute: P50 ${seconds(told.ttft_p50_s)}, P90 ${seconds(told.ttft_p90_s)}`;
+  const label = `Time to first token in the last minute: P50 ${seconds(told.ttft_p50_s)}, P90 ${seconds(told.ttft_p90_s)}`;
   cells.line.replaceChildren(spark(told.ttft_points_s, label));
   cells.gpu.hidden = $("gpu-column").hidden;
   put(cells.gpu, told.gpu ? told.gpu.condition : NONE, told.gpu && told.gpu.condition !== "sound" ? "bad" : "");
