@@ -236,7 +236,9 @@ async function run() {
 
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, $("key").value.trim());
+  const key = $("key").value.trim();
+  if (!/^[!-~]+$/.test(key)) { askForKey("Keys are ASCII, without spaces."); return; }
+  sessionStorage.setItem(KEY, key);
   run();
 });
 $("forget").addEventListener("click", () => { sessionStorage.removeItem(KEY); location.reload(); });
