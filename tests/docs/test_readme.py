@@ -107,7 +107,9 @@ async def test_serve_and_curl():
 async def test_top():
     (block,) = [block for block in BLOCKS if block.startswith("balancer top")]
     async with cluster(admin_port=0) as (front, _):
-        words = shlex.split(block.replace("localhost:8081", f"127.0.0.1:{front.balancer.listeners.ports[-1]}"))
+        words = shlex.split(
+            block.replace("localhost:8081", f"127.0.0.1:{front.balancer.listeners.ports[-1]}")
+        )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *words), cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )
