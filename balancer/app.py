@@ -15,16 +15,13 @@ from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
-from balancer.config.build_tiering import Built, make_tiering
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
+from balancer.frontend.assembly import make_handler
 from balancer.frontend.auth import ApiKeys
-from balancer.frontend.claims import Claims
-from balancer.frontend.handler import Handler
 from balancer.frontend.listeners import Listeners
 from balancer.frontend.live import Live
 from balancer.frontend.own import OwnPages
-from balancer.frontend.realtime import Realtime
 from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.frontend.state import States
 from balancer.job import LifecycleLimits
@@ -36,9 +33,7 @@ from balancer.observers.supervisor import Supervisor
 from balancer.reload import Reloader
 from balancer.replicas import Changes, Replicas
 from balancer.service_manager import ServiceManager
-from balancer.tier_state import TierState
-from balancer.tiered import Tiers
-from balancer.vllm_api.routes import inference_routes
+from balancer.tier_state import Prepared, TierState, prepare
 
 log = logging.getLogger("balancer")
 
@@ -109,9 +104,9 @@ class Balancer:
             server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, SSLError) as error:
             raise ConfigError([Mistake("ssl_certfile", f"a certificate and its key: {error}")]) from None
-        return partial(self._apply, settings, ApiKeys(keys), make_tiering(settings, os.environ))
+        return partial(self._apply, settings, ApiKeys(keys), prepare(settings, os.environ))
 
-    def _apply(self, settings: Settings, keys: ApiKeys, built: Built | None) -> Changes:
+    def _apply(self, settings: Settings, keys: ApiKeys, prepared: Prepared) -> Changes:
         """Make the settings hold, all that are not marked AT_START. Here and nowhere else, at the start as later."""
         before, self._settings = self._settings, settings
         if (before.log_level, before.log_format) != (settings.log_level, settings.log_format):
@@ -121,9 +116,20 @@ class Balancer:
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
         self._admin.ui = settings.ui
-        tiers = self._tiers.apply(built, {}, settings.tier_header)
-        self._own.names = () if built is None else built.catalog.names()
-        self._server.handler = self._make_handler(settings, keys, tiers)
+        tiers = self._tiers.apply(prepared)
+        self._own.names = prepared.names
+        self._server.handler = make_handler(
+            settings,
+            keys,
+            tiers,
+            lifecycle=self._lifecycle,
+            decider=self.decider,
+            pins=self._pins,
+            own=self._own,
+            metrics=self.metrics,
+            outcomes=self.outcomes,
+            is_draining=self._is_draining,
+        )
         self.metrics.name_tenants(keys.names)
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
@@ -134,36 +140,9 @@ class Balancer:
         self.decider.health, fleet = health_policy(settings), self.decider.fleet
         self.decider.line.limits = admission_limits(settings)
         fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
-        providers = () if built is None else built.providers
-        changes = self.replicas.apply(settings, replica_authorization(settings), providers)
+        changes = self.replicas.apply(settings, replica_authorization(settings), prepared.providers)
         self.gpus.configure(settings)
         return changes
-
-    def _make_handler(self, settings: Settings, keys: ApiKeys, tiers: Tiers | None) -> Handler:
-        realtime = Realtime(
-            self.decider,
-            replica_authorization=replica_authorization(settings),
-            connect_timeout_s=settings.connect_timeout_s,
-        )
-        return Handler(
-            self._lifecycle,
-            self.decider,
-            self.metrics,
-            self._pins,
-            self._own,
-            realtime,
-            inference_routes(scale_out=settings.scale_out_routes),
-            keys,
-            Claims(settings.timeout_headers, settings.tenant_header),
-            self.outcomes,
-            session_headers=settings.session_headers,
-            request_id_headers=settings.request_id_headers if settings.access_log else None,
-            max_body_bytes=settings.max_body_bytes,
-            is_draining=self._is_draining,
-            tiers=tiers,
-            names_decisions=settings.decision_headers or tiers is not None,
-            heal=settings.heal_json,
-        )
 
     async def listen(self) -> None:
         """Raises: OSError, if an address is taken or not ours."""

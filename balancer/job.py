@@ -10,7 +10,7 @@ from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.exchange import Exchange
 from balancer.forwarding.leg import WHOLE, Leg
-from balancer.forwarding.manners import OWN, Manners, manners
+from balancer.forwarding.manners import Manners, manners
 from balancer.healing import Healer
 from balancer.resuming import Resumable, ResumePolicy
 from balancer.tiered import Tiers, Way
@@ -65,36 +65,31 @@ class Job:
     given: Exchange | None = None
     _chosen: Decision | None = None
 
-    def enter_tier(self, now: float) -> None:
-        """The next attempts are those at the next tier, if tiers are asked.
+    def enter_tier(self, way: Way, now: float) -> None:
+        """The next attempts are those at the next tier.
 
-        Raises: Refused, if none can be.
+        Raises: Refused, if none can be asked.
         """
-        if self.way is not None:
-            self.request, self.outgoing, self._chosen = self.way.enter(self.record, now)
-            self.leg = WHOLE
-            if self.way.left:
-                self.pinned = None  # whose tier was left
+        self.request, self.outgoing, self._chosen = way.enter(self.record, now)
+        self.leg = WHOLE
+        if way.left:
+            self.pinned = None  # whose tier was left
 
     def take_choice(self) -> Decision | None:
         """Where the first attempt at a tier goes: that was decided with it."""
         chosen, self._chosen = self._chosen, None
         return chosen
 
-    def settle(self) -> None:
+    def settle(self, tiers: Tiers) -> None:
         """The request has ended: its costs are counted, also of an answer that was cut off, as far as that had come."""
-        if self.tiers is None:
-            return
         record, given = self.record, self.given
         if record.usage is None and given is not None and given.scanner is not None:
             record.token_at = record.token_at or given.token_at
             record.output_events = max(record.output_events, given.scanner.events)
-        self.tiers.ended(record, self.request, self.way)
+        tiers.ended(record, self.request, self.way)
 
     def manners(self, replica: ReplicaState) -> Manners:
         """How the replica's answer to the next attempt is read."""
-        if self.way is None and self.healer is None and not replica.external:
-            return OWN
         return manners(external=replica.external, too_long=self.way is not None, kept=self.healer is not None)
 
     def follow(self, stream: Resumable) -> None:

@@ -29,7 +29,7 @@ from balancer.forwarding.pool import ConnectionPool
 from balancer.job import Job, LifecycleLimits
 from balancer.receipt import receipt
 from balancer.resuming import Broken, Resumable, resumable
-from balancer.sending import Sender
+from balancer.sending import Sender, give_mended
 from balancer.tries import Failed, Tries
 from balancer.verdicts import Verdicts
 from balancer.vllm_api.errors import replica_lost, shut_down, timed_out
@@ -86,7 +86,10 @@ class Lifecycle:
         total_s = self._limits.total_timeout_s
         timer = None if total_s is None else self._loop.call_later(total_s, task.cancel, _TIMEOUT)
         try:
-            await self._attempts(job)
+            self._budget.requested(record.arrived_at)
+            failed = await self._ask(job)
+            if failed is not None:
+                await self._fall_back(job, failed)
         except asyncio.CancelledError as cancelled:
             if cancelled.args and cancelled.args[0] in {_SHUTDOWN, _TIMEOUT}:
                 task.uncancel()
@@ -105,7 +108,8 @@ class Lifecycle:
                 timer.cancel()
             self._running.discard(task)
             record.ended_at = monotonic()
-            job.settle()
+            if job.tiers is not None:
+                job.settle(job.tiers)
             self._metrics.add(record)
 
     def _end(self, job: Job) -> None:
@@ -120,30 +124,31 @@ class Lifecycle:
         job.record.status = job.given.status
         job.given.break_off(event(job.route.dialect))
 
-    async def _attempts(self, job: Job) -> None:
-        """Ask a tier, and while none answers the next; most requests name a model, and have no other."""
-        self._budget.requested(job.record.arrived_at)
-        while (failed := await self._ask(job)) is not None:
-            if job.way is not None:
-                if job.way.leave(failed, monotonic()):
-                    continue
-                failed = job.way.refusal(failed)
-            if failed.declined is None:
-                raise failed.refused
-            failed.declined.commit()
-            job.record.status = failed.declined.status
-            return
+    async def _fall_back(self, job: Job, failed: Failed) -> None:
+        """Ask the next tier, if there is one, until one answers; then tell what the last one said."""
+        way = job.way
+        while way is not None and way.leave(failed, monotonic()):
+            again = await self._ask(job)
+            if again is None:
+                return
+            failed = again
+        if way is not None:
+            failed = way.refusal(failed)
+        if failed.declined is None:
+            raise failed.refused
+        failed.declined.commit()
+        job.record.status = failed.declined.status
 
     async def _ask(self, job: Job) -> Failed | None:
         """Attempts at those who serve one model. None: the client was given something."""
-        try:
-            job.enter_tier(monotonic())
-        except Refused as refused:
-            return Failed(refused)
-        stream = None
-        if not self._decider.fleet.is_provided(
-            job.request
-        ):  # a provider knows nothing of vLLM's ways to go on
+        fleet, stream = self._decider.fleet, None
+        if job.way is not None:
+            try:
+                job.enter_tier(job.way, monotonic())
+            except Refused as refused:
+                return Failed(refused)
+        # a provider knows nothing of vLLM's ways to go on
+        if not (fleet.has_providers and fleet.is_provided(job.request)):
             stream = resumable(job.route, job.request, job.outgoing, self._limits.resume)
         if stream is not None:
             job.follow(stream)
@@ -193,7 +198,8 @@ class Lifecycle:
         if pinned is not None and pinned not in excluded and fleet.get(pinned) is not None:
             decision = Decision(pinned, "pinned")
         else:
-            decision = job.take_choice() or self._decider.decide(request, excluded, now)
+            chosen = None if job.way is None else job.take_choice()
+            decision = chosen or self._decider.decide(request, excluded, now)
         if fleet.has_providers:
             decision = self._decider.admit(decision, now)
         if decision.wait:
@@ -214,7 +220,12 @@ class Lifecycle:
         if self._metrics.watch.on:
             self._metrics.watch.decided(record, decision)
         try:
-            exchange = await self._sender.send(job, charge, stall_timeout_s=limits.client_stall_timeout_s)
+            stall_timeout_s = limits.client_stall_timeout_s
+            exchange = await self._sender.send(job, charge, stall_timeout_s, fresh=False)
+            if exchange.ended is Ended.STALE:
+                exchange = await self._sender.send(job, charge, stall_timeout_s, fresh=True)
+            if job.healer is not None and exchange.kept:
+                await give_mended(job, job.healer, exchange)
             self._verdicts.judge(job.route, record, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)

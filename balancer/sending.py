@@ -15,8 +15,10 @@ from balancer.core.scheduling import Charge
 from balancer.forwarding.connection import Connection
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.exchange import Exchange
+from balancer.forwarding.manners import OWN
 from balancer.forwarding.pool import ConnectionPool
 from balancer.forwarding.timing import Gaps
+from balancer.healing import Healer
 from balancer.job import Job
 from balancer.watchman import Watchman
 
@@ -41,35 +43,18 @@ class Sender:
         self._stir = stir
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, job: Job, charge: Charge, *, stall_timeout_s: float | None) -> Exchange:
-        """The attempt when it has ended. A kept connection that was closed under it is nobody's fault: it is sent on a fresh one.
+    async def send(self, job: Job, charge: Charge, stall_timeout_s: float | None, *, fresh: bool) -> Exchange:
+        """The attempt when it has ended. `fresh`: on no connection that was kept, since one was closed under the request.
 
         Raises: CancelledError, if the client has gone; ClientStalled, when it was let go.
         """
-        exchange = await self._send(job, charge, stall_timeout_s, fresh=False)
-        if exchange.ended is Ended.STALE:
-            exchange = await self._send(job, charge, stall_timeout_s, fresh=True)
-        if exchange.kept and job.healer is not None:
-            mended = await job.healer.mend(exchange.held_body)
-            if mended is None:
-                exchange.commit()
-            else:
-                exchange.added += mended.head
-                job.record.mended = len(mended.healed), len(mended.failed)
-                exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
-            job.given = exchange
-        return exchange
-
-    async def _send(
-        self, job: Job, charge: Charge, stall_timeout_s: float | None, *, fresh: bool
-    ) -> Exchange:
         client, outgoing, replica = job.client, job.outgoing, charge.replica
         on_id = partial(self._pins.remember, replica=replica.id) if job.route.stores_response else None
         on_token = partial(self._first_token, charge)
         gaps = Gaps(self._metrics.gaps(job.record)) if job.request.stream else None
-        exchange = Exchange(
-            client, self._loop, on_token, on_id, job.leg, gaps, job.manners(replica), job.told
-        )
+        plain = job.way is None and job.healer is None and replica.terms is None
+        manners = OWN if plain else job.manners(replica)
+        exchange = Exchange(client, self._loop, on_token, on_id, job.leg, gaps, manners, job.told)
         pool = self._pools[replica]
         connection = None if fresh else pool.take()
         if connection is None:
@@ -108,6 +93,18 @@ class Sender:
     def _first_token(self, charge: Charge, now: float) -> None:
         charge.first_token(now)
         self._stir()
+
+
+async def give_mended(job: Job, healer: Healer, exchange: Exchange) -> None:
+    """Give the client an answer that is whole, with its JSON made good."""
+    mended = await healer.mend(exchange.held_body)
+    if mended is None:
+        exchange.commit()
+    else:
+        exchange.added += mended.head
+        job.record.mended = len(mended.healed), len(mended.failed)
+        exchange.commit_as(exchange.held_body if mended.body is None else mended.body)
+    job.given = exchange
 
 
 def _give_up(exchange: Exchange, connection: Connection) -> None:

@@ -3,23 +3,53 @@
 Settings are prepared first, which may fail, and hold then, all at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from balancer.accounting.tier_metrics import TierSeries
-from balancer.config.build_tiering import Built
+from balancer.config import ConfigError, Mistake, Settings
+from balancer.config.build_tiering import Built, Provider, make_tiering
+from balancer.config.classifiers import Classifiers, read
 from balancer.core.decider import Decider
 from balancer.core.tiering.budget import Budget
 from balancer.core.tiering.memory import Tiering
 from balancer.core.tiering.planner import Planner
 from balancer.core.tiering.prices import Prices
-from balancer.core.tiering.types import Classifier
+from balancer.learning.files import WrongFile
 from balancer.tiered import Tiers, has
 
 Rating = Callable[[str, bytes], float | None]
 """The last rating of a tenant's conversation, in [0, 1]."""
 
 LOOK_EVERY_S = 1.0
+
+
+class Prepared(NamedTuple):
+    """Tiers that are about to hold. `built` is None where there are none."""
+
+    built: Built | None
+    classifiers: Classifiers
+    header: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What clients may ask for beside models."""
+        return () if self.built is None else self.built.catalog.names()
+
+    @property
+    def providers(self) -> Sequence[Provider]:
+        return () if self.built is None else self.built.providers
+
+
+def prepare(settings: Settings, environ: Mapping[str, str]) -> Prepared:
+    """Raises: ConfigError, if a classifier cannot be read."""
+    built = make_tiering(settings, environ)
+    try:
+        found = read(() if built is None else built.classifiers)
+    except (OSError, WrongFile) as error:
+        raise ConfigError([Mistake("virtual_models", f"classifiers that can be read: {error}")]) from None
+    return Prepared(built, found, settings.tier_header)
 
 
 class TierState:
@@ -32,8 +62,9 @@ class TierState:
         self._built: Built | None = None
         self._looked_at_s = monotonic()
 
-    def apply(self, built: Built | None, classifiers: Mapping[str, Classifier], header: str) -> Tiers | None:
+    def apply(self, prepared: Prepared) -> Tiers | None:
         """These tiers hold from now on; requests under way keep those that they began with. None: there are none."""
+        built, classifiers, header = prepared
         self._built = built
         if built is None:
             self._decider.tiering = None
@@ -42,11 +73,12 @@ class TierState:
         if self._decider.tiering is None:
             self._decider.tiering = Tiering(tiers)
         self._decider.tiering.tiers = tiers
+        self._decider.tiering.calibrated(classifiers.calibrated)
         self._budget.policies = built.tenants
         planner = Planner(
             built.catalog,
             built.rules,
-            classifiers,
+            classifiers.by_name,
             self._budget,
             price_of=self._prices.of,
             rating=self._rating,

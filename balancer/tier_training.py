@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from balancer.core.tiering.types import Classifier
     from balancer.learning.command import Data, Means, Said
 
 WRONG_DATA = 2
@@ -57,6 +58,12 @@ _Encoder = Annotated[
     Path | None,
     typer.Option(
         "--encoder", metavar="DIR", help="A folder with model.onnx and tokenizer.json that gives vectors."
+    ),
+]
+_Prior = Annotated[
+    bool,
+    typer.Option(
+        "--prior", help="Build a ridge on the bundled prior, which is worth about a hundred labels."
     ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of splits and draws.")]
@@ -108,6 +115,7 @@ def _train(
     embeddings_model: _EmbeddingsModel = "",
     embeddings_key_env: _KeyEnv = None,
     encoder: _Encoder = None,
+    prior: _Prior = False,
     date: Annotated[
         str | None,
         typer.Option("--date", metavar="YYYY-MM-DD", help="What the file says of when. Default: today."),
@@ -119,6 +127,7 @@ def _train(
     as_json: _Json = False,
 ) -> None:
     """Train a router on labelled requests, judge it on what it has not seen, and write it; enabled only if it helps."""
+    _alone()
     import datetime as dt  # noqa: PLC0415
 
     from balancer.learning.command import run_train  # noqa: PLC0415
@@ -131,7 +140,7 @@ def _train(
     _finish(
         lambda: run_train(
             _data(data, weak, strong, models, usd),
-            _means(embeddings, embeddings_model, embeddings_key_env, encoder),
+            _means(embeddings, embeddings_model, embeddings_key_env, encoder, prior=prior),
             out,
             router.value,
             date=day,
@@ -158,17 +167,19 @@ def _evaluate(
     embeddings_model: _EmbeddingsModel = "",
     embeddings_key_env: _KeyEnv = None,
     encoder: _Encoder = None,
+    prior: _Prior = False,
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
     """Judge a router on rows that it has not seen, beside prompt length, chance and an oracle; exit 1 if it doesn't help."""
+    _alone()
     from balancer.learning.command import run_evaluate  # noqa: PLC0415
     from balancer.learning.evaluate import SplitBy  # noqa: PLC0415
 
     _finish(
         lambda: run_evaluate(
             _data(data, weak, strong, models, usd),
-            _means(embeddings, embeddings_model, embeddings_key_env, encoder),
+            _means(embeddings, embeddings_model, embeddings_key_env, encoder, prior=prior),
             router,
             split=None if split is None else SplitBy(split.value),
             seed=seed,
@@ -210,6 +221,7 @@ def _calibrate(
     as_json: _Json = False,
 ) -> None:
     """Print the threshold for a share of strong calls, or for a floor of quality that the rows prove at 95 %."""
+    _alone()
     from balancer.learning.command import run_floor, run_share  # noqa: PLC0415
 
     rows = _data(data or [], weak, strong, models, None)
@@ -220,6 +232,13 @@ def _calibrate(
         _finish(lambda: run_floor(rows, means, router, floor, as_json=as_json))
     else:
         raise typer.BadParameter("expected either --strong-share or --quality-floor")
+
+
+def _alone() -> None:
+    """One thread for the algebra, if nobody said otherwise: its matrices are small, and where others work too its threads spend
+    ten times as long waiting for each other. It is read when numpy is first imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _data(
@@ -234,13 +253,21 @@ def _data(
     return Data(paths, weak or (), strong or (), models.split(",") if models else (), prices)
 
 
-def _means(url: str | None, model: str, key_env: str | None, encoder: Path | None) -> "Means":
+def _means(
+    url: str | None, model: str, key_env: str | None, encoder: Path | None, *, prior: bool = False
+) -> "Means":
     from balancer.learning.command import Means  # noqa: PLC0415
 
     key = None if key_env is None else os.environ.get(key_env)
     if key_env is not None and not key:
         raise typer.BadParameter(f"the environment has no {key_env}", param_hint="--embeddings-key-env")
-    return Means(url, model, key, encoder)
+    return Means(url, model, key, encoder, prior, _bundled)
+
+
+def _bundled() -> "Classifier":
+    from balancer.config.classifiers import bundled  # noqa: PLC0415
+
+    return bundled("prior")
 
 
 def _finish(work: "Callable[[], Said]") -> None:

@@ -9,7 +9,6 @@ that are written there, then what else may serve the request. What was left, and
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from time import time
 from typing import NamedTuple
 
@@ -96,7 +95,9 @@ class Way:
             self._propensity = choice.propensity
         record.model = choice.tier.model
         record.tiered = self._told(choice, self._propensity)
-        outgoing = replace(self._asked, body=rewritten(self._asked.body, choice.tier.model, self._form))
+        asked = self._asked
+        body = rewritten(asked.body, choice.tier.model, self._form)
+        outgoing = Outgoing(asked.method, asked.target, asked.headers, body, asked.drop)
         return choice.request or self._view, outgoing, choice.decision
 
     def leave(self, failed: Failed, now: float) -> bool:

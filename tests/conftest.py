@@ -6,6 +6,10 @@ scripts/fuzz: others each time, FUZZ_EXAMPLES of them.
 
 import os
 
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before numpy comes: beside other workers, its threads only wait
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(

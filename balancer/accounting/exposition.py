@@ -1,6 +1,6 @@
 """Families of samples, written in Prometheus's two text formats.
 
-prometheus_client takes 6 to 9 µs a sample: 64 replicas with four models have some 25,000, and the event loop would stand still
+prometheus_client takes 6 to 9 µs a sample: 64 replicas with four models have some 30,000, and the event loop would stand still
 for 200 ms at each scrape. This takes less than a tenth of it, in pieces, so that whoever serves the page can let others run
 between two of them. What others collect (the process's memory, files and CPU) is still encoded by prometheus_client.
 

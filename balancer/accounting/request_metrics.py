@@ -72,6 +72,13 @@ _TOKENS = counter(
     "tenant",
     "kind",
 )
+_COST = counter(
+    "balancer_cost_usd",
+    "What answers cost, by the prices of their tiers.",
+    "model_name",
+    "tier",
+    "tenant",
+)
 _ATTEMPTS = counter(
     "balancer_attempts",
     "Attempts by replica, reason of the choice, and how they ended.",
@@ -147,6 +154,7 @@ class RequestSeries:
         self._places: defaultdict[tuple[str, str, str], _Place] = defaultdict(_Place)
         self._phases = {name: Histogram(PHASE_EDGES) for name in _PHASE_NAMES}
         self._tokens: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(_KINDS))
+        self._usd: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         self._attempts: Counter[tuple[str, str, str]] = Counter()
         self._retries: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
@@ -181,6 +189,8 @@ class RequestSeries:
                 tokens[0] += usage.prompt_tokens
                 tokens[1] += usage.cached_tokens or 0
                 tokens[2] += usage.output_tokens
+        if record.tiered is not None and record.tiered.usd is not None:
+            self._usd[model, tier, tenant] += record.tiered.usd
         if record.attempts > 1:
             self._retries[model] += record.attempts - 1
         if replica is None:
@@ -270,6 +280,7 @@ class RequestSeries:
                 for kind, count in zip(_KINDS, counts, strict=True)
             ],
         )
+        yield _COST, list(self._usd.items())
         failed = {(replica, why, how): 0 for replica, why, _ in self._attempts for how in FAILED}
         yield _ATTEMPTS, list((failed | self._attempts).items())
         yield (

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from balancer.config import sources
+from balancer.config import classifiers, sources
 from balancer.config.describe import Location, describe_at, key_at, keys_at
 from balancer.config.extras import can_heal
 from balancer.config.keys import keys_in
@@ -24,6 +24,7 @@ from balancer.config.names import SECRETS
 from balancer.config.resolve import Findings, by_setting
 from balancer.config.schema import Settings
 from balancer.config.sources import Given
+from balancer.learning.files import WrongFile
 
 DEFAULT = "default"
 
@@ -168,8 +169,8 @@ def _outside_mistakes(
             yield Mistake(key_at(location), expected, _origin(location, given), named)
     for at, path in settings.classifier_files():
         try:
-            path.read_bytes()
-        except (OSError, ValueError) as error:
+            classifiers.read([str(path)])
+        except (OSError, WrongFile) as error:
             why = error.strerror if isinstance(error, OSError) else error
             expected = f"prior, length or a readable file: {why}"
             yield Mistake(key_at(at), expected, _origin(at, given), shown(str(path)))

@@ -21,7 +21,7 @@ from balancer.core.types import Usage
 from balancer.forwarding.client import HIGH_WATER_BYTES, ClientSide
 from balancer.forwarding.ended import Ended, Signal
 from balancer.forwarding.framing import BODILESS, framing, without_line_ends
-from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s
+from balancer.forwarding.headers import is_encoded, phrase, response_head, retry_after_s, told_by_strangers
 from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.manners import OWN, Manners
 from balancer.forwarding.sse import SseScanner, before_death
@@ -292,8 +292,7 @@ class Exchange:
                 raw = b"".join(map(self._frame, pieces))
                 if complete:
                     raw += self._last_frame()
-            if raw:
-                self._write(raw)
+            self._write(raw)
         else:
             if raw:
                 self._held.append(raw)
@@ -357,8 +356,7 @@ class Exchange:
             data = head + data
         if complete:
             data += self._last_frame()
-        if data:
-            self._write(data)
+        self._write(data)
 
     def _worth_sending(self, *, complete: bool) -> bool:
         if self._leg.splice is not None and self.scanner is None:
@@ -367,12 +365,12 @@ class Exchange:
             return True
         scanner = self.scanner
         if scanner is None or complete:
-            return complete and not self.retryable and not self._is_kept
+            return complete and not self.retryable and not (self.manners.kept and self._is_kept)
         return scanner.data_seen and not ((scanner.failed or scanner.aborted) and self.retryable)
 
     def _write(self, data: bytes) -> None:
         transport = self._client.transport
-        if transport.is_closing():
+        if not data or transport.is_closing():
             return
         transport.write(data)
         if transport.get_write_buffer_size() > HIGH_WATER_BYTES and self.ended is None:
@@ -381,9 +379,10 @@ class Exchange:
                 self._waiter.set_result(Signal.CONGESTED)
 
     def _head(self) -> bytes:
-        streams = self.scanner is not None
-        lines = framing(self._client, self.status, self.length, self.headers, streams=streams)
-        return response_head(self.status, self.reason, self.headers, [self.added, *lines])
+        status, headers, streams = self.status, self.headers, self.scanner is not None
+        lines = framing(self._client, status, self.length, headers, streams=streams)
+        told = headers if self.manners.own else told_by_strangers(headers)
+        return response_head(status, self.reason, told, [self.added, *lines])
 
     def _frame(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece

@@ -38,6 +38,19 @@ FOR_STRANGERS = frozenset(
 """What a provider is told of the client's head. Not its key, cookies or address, nor ids of sessions, tenants and traces; nor
 which encodings it takes, so that the answer can be read here.
 """
+FROM_STRANGERS = frozenset(
+    {
+        b"cache-control",
+        b"content-encoding",
+        b"content-type",
+        b"date",
+        b"openai-processing-ms",
+        b"request-id",
+        b"retry-after",
+        b"x-request-id",
+    }
+)
+"""What the client is told of a provider's head. Not its cookies, nor what it says of our account: its name, limits and budget."""
 _NAMES_NO_FIELD = frozenset({b"close", b"keep-alive"})
 
 
@@ -65,13 +78,15 @@ def request_head(
 
     `authorization` replaces the caller's; `drop` names further fields (lower case) that stay here, `only` all that do not.
     """
+    if only is not None:
+        headers = [(name, value) for name, value in headers if name.lower() in only]
     stays = drop | _connection_options(headers)
     if authorization is not None:
         stays |= {b"authorization"}
     lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, target, host)]
     for name, value in headers:
         low = name.lower()
-        if low not in _NOT_SENT_ON and low not in stays and (only is None or low in only):
+        if low not in _NOT_SENT_ON and low not in stays:
             lines.append(b"%s: %s\r\n" % (name, value))
     if authorization is not None:
         lines.append(b"Authorization: %s\r\n" % authorization)
@@ -97,6 +112,11 @@ def response_head(status: int, reason: bytes, headers: RawHeaders, added: Iterab
 def is_encoded(headers: RawHeaders) -> bool:
     """Whether the body is compressed."""
     return any(n.lower() == b"content-encoding" and v.lower() != b"identity" for n, v in headers)
+
+
+def told_by_strangers(headers: RawHeaders) -> RawHeaders:
+    """What of a provider's head is for the client."""
+    return [(name, value) for name, value in headers if name.lower() in FROM_STRANGERS]
 
 
 def retry_after_s(headers: RawHeaders) -> float | None:

@@ -17,12 +17,14 @@ _SERVER_ERRORS = frozenset(range(500, 600))  # Cloudflare's and Anthropic's are 
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """Statuses: `retryable` of answers that another may better, `busy` of those that are no fault. `too_long`: so is a prompt
-    that is too long there. `kept`: a good answer, held whole, is not given by the exchange but by who waits for it.
+    """Statuses: `retryable` of answers that another may better, `busy` of those that are no fault. `own`: of a replica of our
+    own, whose head the client may see. `too_long`: another may better a prompt that is too long there. `kept`: a good answer,
+    held whole, is not given by the exchange but by who waits for it.
     """
 
     retryable: frozenset[int] = frozenset({429, 500, 502, 503, 504})
     busy: frozenset[int] = frozenset({429, 503})
+    own: bool = True
     too_long: bool = False
     kept: bool = False
 
@@ -32,7 +34,9 @@ class Manners:
 
 
 OWN = Manners()
-_PROVIDER = Manners(_SERVER_ERRORS | {401, 402, 403, 404, 407, 408, 429}, frozenset({402, 429, 503, 529}))
+_PROVIDER = Manners(
+    _SERVER_ERRORS | {401, 402, 403, 404, 407, 408, 429}, frozenset({402, 429, 503, 529}), own=False
+)
 
 
 @cache

@@ -66,7 +66,7 @@ class ConnectionPool:
         body = request.body
         return request_head(
             request.method,
-            self.target(request.target),
+            self.target(request.target) if self._path else request.target,
             self.host_header,
             request.headers,
             len(body) if body or request.method == b"POST" else None,

@@ -26,8 +26,8 @@ from balancer.core.errors import (
 )
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.request.multipart import form_field
-from balancer.core.request.parse import decode
-from balancer.core.types import Reads, ReplicaId, RequestView, RouteKind
+from balancer.core.request.parse import decode, peek
+from balancer.core.types import Json, Reads, ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
@@ -162,7 +162,13 @@ class Handler:
         Raises: Refused (400), naming what cannot be asked for.
         """
         form = form if form is not None and form.startswith("multipart/") else None
-        fields = decode(body) if form is None else {"model": form_field(body, form, "model")}
+        fields: Json
+        if form is not None:
+            fields, whole = {"model": form_field(body, form, "model")}, True
+        elif self._decider.policy.reads is Reads.ENVELOPE:
+            fields, whole = peek(body), False
+        else:
+            fields, whole = decode(body), True
         ask = None if self._tiers is None else self._tiers.ask(fields, headers)
         heal, by = self._heal, HEAL_HEADER
         if ask is not None and ask.heal:
@@ -174,6 +180,8 @@ class Handler:
             heal = wish == "1"
         if heal and not can_heal():
             raise bad_field(by, "no healing, since the extra `heal` is not installed here")
+        if not whole:
+            fields = decode(body) if heal or ask is not None else None
         return Asked(fields, ask, form, heal)
 
     async def _other(

@@ -6,7 +6,7 @@ All raise BadData and files.WrongFile, which say what is wrong, and OSError wher
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,17 +82,25 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What prompts are seen with: vectors of an endpoint or an encoder's folder, if not of hashed words; the bundled prior."""
+    """What prompts are seen with: vectors of an endpoint or an encoder's folder, if not of hashed words; and, `on_prior` or for
+    routers that were trained so, what the bundled prior says, which `bundled` gives.
+    """
 
     url: str | None = None
     model: str = ""
     key: str | None = None
     encoder: Path | None = None
-    prior: Classifier | None = None
+    on_prior: bool = False
+    bundled: Callable[[], Classifier] | None = None
 
-    def see(self, texts: Sequence[str], router: str) -> tuple[Prompts, files.Vectors | None]:
+    def prior(self, wanted: bool) -> Classifier | None:
+        return self.bundled() if wanted and self.bundled is not None else None
+
+    def see(
+        self, texts: Sequence[str], router: str, *, on_prior: bool
+    ) -> tuple[Prompts, files.Vectors | None]:
         vectors, kind = self._vectors(texts) if HEADS[_router(router).head].reads_vector else (None, None)
-        return prompts(texts, vectors=vectors, prior=self.prior if router == "ridge" else None), kind
+        return prompts(texts, vectors=vectors, prior=self.prior(on_prior and router == "ridge")), kind
 
     def _vectors(self, texts: Sequence[str]) -> tuple[NDArray[np.float32] | None, files.Vectors | None]:
         if self.url is not None and self.encoder is not None:
@@ -124,7 +132,7 @@ def run_train(
     rows, sources = data.rows()
     known = data.table(rows)
     usd = data.prices(known.models)
-    seen, vectors = means.see(known.prompts, router)
+    seen, vectors = means.see(known.prompts, router, on_prior=means.on_prior)
     trained = train(
         kind,
         seen,
@@ -168,7 +176,7 @@ def run_evaluate(
     usd = data.prices(known.models)
     notes = list(known.notes)
     if router in ROUTERS or not router.endswith(".npz"):
-        seen, _ = means.see(known.prompts, router)
+        seen, _ = means.see(known.prompts, router, on_prior=means.on_prior)
         found = evaluate(_router(router), seen, known, split, seed)
     else:
         stored = files.load(Path(router))
@@ -268,7 +276,7 @@ def _unseen(rows: Table, stored: files.Stored, name: str) -> tuple[Table, int]:
 def _judged(stored: files.Stored, texts: Sequence[str], means: Means) -> tuple[Prompts, Floats]:
     meta = stored.metadata
     fitted = Fitted(meta.router, HEADS[meta.head].read(stored.arrays), stored.arrays)
-    seen, vectors = means.see(texts, meta.router)
+    seen, vectors = means.see(texts, meta.router, on_prior=meta.prior)
     if (vectors and vectors.size) != (meta.vectors and meta.vectors.size):
         wanted = "hashed words" if meta.vectors is None else f"{meta.vectors.source} {meta.vectors.model}"
         raise BadData(f"this router reads vectors of {wanted}")
@@ -277,10 +285,10 @@ def _judged(stored: files.Stored, texts: Sequence[str], means: Means) -> tuple[P
 
 def _scores(stored: files.Stored, texts: Sequence[str], means: Means) -> tuple[Floats, NDArray[np.bool_]]:
     """As it will score when it serves, and which it can score."""
-    learned = stored.classifier(means.prior, disabled=True)
+    learned = stored.classifier(means.prior(stored.metadata.prior), disabled=True)
     views = [as_text(text) for text in texts]
     if learned.needs_vector:
-        seen, _ = means.see(texts, stored.metadata.router)
+        seen, _ = means.see(texts, stored.metadata.router, on_prior=False)
         if seen.vectors is None:
             raise BadData("this router reads vectors: name --embeddings or --encoder")
         scores = [learned.of_vector(text, vector) for text, vector in zip(views, seen.vectors, strict=True)]

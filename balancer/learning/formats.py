@@ -10,6 +10,7 @@
 JSON lines or CSV, also compressed (.gz). A row may name its `domain` (`task_name`, `task`, `category` and `source` are read too).
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -83,10 +84,13 @@ def read(path: Path) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, "Mapping[str, Any] | _Wrong"]]:
-    with path.open("rb") as raw:
-        stream: Any = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw
+    with path.open("rb") as raw, contextlib.ExitStack() as opened:
+        stream: Any = raw
+        if path.name.endswith(".gz"):
+            stream = opened.enter_context(gzip.GzipFile(fileobj=raw))
         if path.name.removesuffix(".gz").endswith(".csv"):
-            yield from _csv_lines(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
+            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+                yield from _csv_lines(text)
             return
         for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
             if len(line) > MAX_LINE_BYTES:
@@ -115,7 +119,7 @@ def _row(fields: Mapping[str, Any]) -> Row | None:
     if _number(fields, "contaminated", default=0.0):
         return None
     prompt = _prompt(fields)
-    domain = next((str(fields[name]) for name in _DOMAINS if fields.get(name) not in {None, ""}), "")
+    domain = next((value for name in _DOMAINS if isinstance(value := fields.get(name), str) and value), "")
     if "served" in fields:
         p = _number(fields, "p")
         if not 0 < p <= 1:
@@ -210,14 +214,15 @@ def _quality(fields: Mapping[str, Any], name: str) -> float:
 
 def _number(fields: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = fields.get(name, default)
-    if isinstance(value, str):
-        try:
-            value = _BOOLEANS.get(value.lower()) if value.lower() in _BOOLEANS else float(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise _Wrong(f"{name}: expected a number from 0 to 1, given {_shown(fields.get(name))}")
-    return float(value)
+    number = math.nan
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        number = _BOOLEANS[value.lower()]
+    elif isinstance(value, str | int | float):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise _Wrong(f"{name}: expected a number from 0 to 1, given {_shown(value)}")
+    return number
 
 
 def _shown(value: Any) -> str:

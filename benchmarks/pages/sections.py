@@ -24,6 +24,7 @@ from benchmarks.pages.section import Section
 from benchmarks.report import Table, goals_table, number
 from benchmarks.reporting import tables as runs
 from benchmarks.reporting.documents import RUN, refuse_to_compare
+from benchmarks.scrape import command as scrape
 from benchmarks.simulator import comparison as simulator
 from benchmarks.simulator.goals import by_suite, judge
 from benchmarks.simulator.plot import svg
@@ -186,6 +187,13 @@ def _chaos(results: Sequence[Named]) -> list[Section]:
     ]
 
 
+def _scrape(results: Sequence[Named]) -> list[Section]:
+    return [
+        _section("Scrape", name, document, _judged(scrape.tables(document), scrape.verdicts(document)))
+        for name, document in results
+    ]
+
+
 def _soak(results: Sequence[Named]) -> list[Section]:
     made = []
     for name, document in results:
@@ -226,6 +234,7 @@ _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
     "joint": _joint,
     "overhead": _overhead,
     "decide": _decide,
+    "scrape": _scrape,
     "chaos": _chaos,
     "soak": _soak,
     "calibrate": _calibrate,

@@ -109,7 +109,7 @@ def judged(result: Mapping[str, Any]) -> list[Judged]:
             value = took[worst][name]
             found.append(
                 Judged(
-                    f"{name.upper()} of one score, the worst prompt ({worst})",
+                    f"{name.upper()} of a score, worst ({worst})",
                     f"{value:.0f} us",
                     f"<= {least:.0f} us",
                     _status(value <= least, measured=True),
@@ -173,7 +173,7 @@ def tables(result: Mapping[str, Any], *, colour: bool = False) -> list[Table]:
             ),
             promised,
         ),
-        Table("One score, us", ("prompt", "P50", "P99", "P50 x reference"), speeds),
+        Table("One score, us of CPU", ("prompt", "P50", "P99", "P50 x reference"), speeds),
     ]
 
 

@@ -22,11 +22,9 @@ WORDS_STRENGTH: Final = 32.0
 SHAPE_STRENGTH: Final = 10.0
 """Per row."""
 MOST_OF_A_SOURCE: Final = 800
-"""So many rows of each source, evenly spaced, standardise shapes and are the reference mix."""
-EVERYDAY: Final = ("llmrouter", "routellm-mtbench")
-"""Families of short and mixed questions, which are most of what people ask: they count thrice in the reference mix, and are a
-bit more than half of it.
-"""
+"""So many rows of each source, evenly spaced, standardise shapes."""
+REFERENCE: Final = "llmrouter"
+"""The family whose prompts are the reference mix: the only one of many kinds of short questions, as people ask them."""
 QUANTILES: Final = 257
 _CHARACTERS: Final = SHAPE.index("characters")
 
@@ -98,15 +96,14 @@ def evenly(sources: NDArray[np.str_]) -> list[Index]:
 def ship(
     data: Data, rows: Rows, setting: Setting, fitted: Fitted, members: dict[str, Fitted]
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays of the weights file. `members` were each trained without one family, and give the reference mix: of its
-    prompts, as prompts that were never seen.
+    """The arrays of the weights file. `members` were each trained without one family: so the reference mix is scored as prompts
+    that were never seen. Where its family is not there, all others are the mix.
     """
-    mix = []
-    for family, member in members.items():
-        here = rows.take(np.flatnonzero(data.families == family))
-        raw = setting.raw(member, here)
-        weight = 3 if family in EVERYDAY else 1
-        mix += [np.quantile(raw, np.linspace(0.0, 1.0, 1001))] * weight
+    mix = [
+        setting.raw(member, rows.take(np.flatnonzero(data.families == family)))
+        for family, member in members.items()
+        if family == REFERENCE or REFERENCE not in members
+    ]
     some = rows.take(np.concatenate(evenly(data.sources)))
     shape = columns(some.shape, fitted.mean, fitted.scale)
     wholly = np.std([setting.raw(member, some) for member in members.values()], axis=0)

@@ -16,6 +16,7 @@ from benchmarks.tiers.fitting import Index, ship
 from benchmarks.tiers.held_out import HeldOut
 
 Step = Callable[[str], None]
+UNSEEN: Final = "MMLU, unseen subjects"
 LABELS: Final = (100, 300, 1000)
 MOST_DRAWN_ROWS: Final = 4000
 """A sample of a larger set is drawn from so many of its rows, evenly spaced, where floors are tried."""
@@ -33,7 +34,7 @@ QUICK: Final = Plan(draws=40, runs=10, calls=200)
 
 
 def steps(data: Data) -> int:
-    return held_out.steps(data) + len(_in_domain(data)) + len(set(data.sources.tolist())) + 2
+    return held_out.steps(data) + len(_in_domain(data)) + len(set(data.sources.tolist())) + 3
 
 
 def run(data: Data, plan: Plan, step: Step) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
@@ -66,6 +67,13 @@ def run(data: Data, plan: Plan, step: Step) -> tuple[dict[str, Any], dict[str, N
         here = data.of(source)
         seen = _with_prior(data, rows, held, source)
         found.append(_measured(title, data, here, own.out_of_fold(data, seen, here, folds), plan))
+    if len(here := data.of("routellm-mmlu")):
+        step(UNSEEN)
+        found.append(
+            _measured(
+                UNSEEN, data, here, own.unseen_tasks(data, rows, here, own.by_task(data.tasks[here])), plan
+            )
+        )
     labels: dict[str, list[float]] = {}
     if len(here := data.of("llmrouter")) > 2 * max(LABELS):
         step("own labels")
@@ -90,7 +98,7 @@ def _setting(held: HeldOut, source: str) -> dict[str, float]:
 def _in_domain(data: Data) -> list[tuple[str, str, NDArray[np.int64]]]:
     rows = []
     if len(here := data.of("routellm-mmlu")):
-        rows.append(("MMLU, unseen subjects", "routellm-mmlu", own.by_task(data.tasks[here])))
+        rows.append((f"{UNSEEN}, by tier train", "routellm-mmlu", own.by_task(data.tasks[here])))
     for title, source in (("GSM8K, 5-fold", "routellm-gsm8k"), ("LLMRouter, 5-fold", "llmrouter")):
         if len(here := data.of(source)):
             rows.append((title, source, own.by_prompt(len(here))))

@@ -1,20 +1,24 @@
 """Learning from one's own labels, as `balancer tier train` does with its default router: ridge, with the prior as a column."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balancer.core.tiering.score.ridge import Doubles
+from balancer.core.tiering.score.ridge import Doubles, Rows
 from balancer.learning.metrics import curve
 from balancer.learning.prompts import Prompts
 from balancer.learning.routers import ROUTERS
 from benchmarks.tiers.data import Data
-from benchmarks.tiers.fitting import Index
+from benchmarks.tiers.fitting import Index, Setting, fit
 
 FOLDS: Final = 5
 REPEATS: Final = 5
+INNER: Final = 3
+"""Of the inner folds so many are held out, in turn."""
+GRID: Final = tuple(Setting(*each) for each in product((0.25, 1.0, 4.0), (0.0,), (0.0, 0.25)))
 
 
 def by_prompt(count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -35,6 +39,28 @@ def out_of_fold(data: Data, seen: Prompts, here: Index, folds: NDArray[np.int64]
         test = np.flatnonzero(folds == fold)
         train = np.flatnonzero((folds != fold) & ~np.isin(data.keys[here], data.keys[here[test]]))
         scores[test] = _gains(data, seen, here, train, test)
+    return scores
+
+
+def unseen_tasks(data: Data, rows: Rows, here: Index, folds: NDArray[np.int64]) -> Doubles:
+    """Scores by the prior's own fit, on the tasks of the other folds. Its setting is the one of GRID that is best on tasks which
+    are held out among these.
+    """
+    scores = np.empty(len(here))
+    for fold in np.unique(folds):
+        test, train = here[folds == fold], here[folds != fold]
+        train = train[~np.isin(data.keys[train], data.keys[test])]
+        inner = by_task(data.tasks[train], seed=1)
+        areas = dict.fromkeys(GRID, 0.0)
+        for held in range(INNER):
+            fitted = fit(data, rows, train[inner != held])
+            there = train[inner == held]
+            words, shape = fitted.parts(rows.take(there))
+            for setting in GRID:
+                raw = words + shape @ setting.coefficients(fitted)
+                areas[setting] += curve(raw, data.weak[there], data.strong[there]).apgr
+        best = max(areas, key=lambda setting: areas[setting])
+        scores[folds == fold] = best.raw(fit(data, rows, train), rows.take(test))
     return scores
 
 

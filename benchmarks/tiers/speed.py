@@ -1,16 +1,19 @@
-"""How long a score takes, beside work of which everybody knows the cost, in the same run."""
+"""What a score costs in CPU, beside work of which everybody knows the cost, in the same run."""
 
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from balancer.config.classifiers import bundled
 from balancer.core.tiering.text import read_text
+from balancer.core.tiering.types import Classifier
 from balancer.core.types import RouteKind
 
 CALLS: Final = 2000
-WARM: Final = 50
+WARM: Final = 20
+ROUNDS: Final = 10
 _SENTENCE = "Compare both designs, and explain why 3 of 7 replicas (42 %) would lose writes if the leader's clock jumps. "
 PROMPTS: Final = {
     "short": "Prove that there are infinitely many primes of the form 4k + 3.",
@@ -29,21 +32,33 @@ PROMPTS: Final = {
 
 
 class Speed(NamedTuple):
-    """Microseconds."""
+    """Microseconds of CPU."""
 
     p50: float
     p99: float
 
 
 def measure(calls: int = CALLS) -> dict[str, Speed]:
-    """By prompt: to read a decoded request and to score it. `reference` is the SHA-256 of 64 KiB."""
+    """By prompt: to read a decoded request and to score it. `reference` is the SHA-256 of 64 KiB. In ROUNDS rounds over all
+    prompts, each figure from its best round: what a neighbour on the machine takes is not the score's.
+    """
     prior = bundled("prior")
     block = bytes(1 << 16)
-    found = {"reference": _time(lambda: hashlib.sha256(block).digest(), calls)}
+    work: dict[str, Callable[[], object]] = {"reference": lambda: hashlib.sha256(block).digest()}
     for name, prompt in PROMPTS.items():
         body: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
-        found[name] = _time(lambda body=body: prior.score(read_text(RouteKind.CHAT, body)), calls)  # type: ignore[misc]
-    return found
+        work[name] = partial(_score, prior, body)
+    rounds = [
+        {name: _time(call, max(20, calls // ROUNDS)) for name, call in work.items()} for _ in range(ROUNDS)
+    ]
+    return {
+        name: Speed(min(each[name].p50 for each in rounds), min(each[name].p99 for each in rounds))
+        for name in work
+    }
+
+
+def _score(prior: Classifier, body: dict[str, Any]) -> object:
+    return prior.score(read_text(RouteKind.CHAT, body))
 
 
 def _time(call: Callable[[], object], calls: int) -> Speed:
@@ -51,8 +66,8 @@ def _time(call: Callable[[], object], calls: int) -> Speed:
         call()
     took = []
     for _ in range(calls):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         call()
-        took.append(time.perf_counter() - begun)
+        took.append(time.thread_time() - begun)
     took.sort()
     return Speed(1e6 * took[len(took) // 2], 1e6 * took[int(len(took) * 0.99)])

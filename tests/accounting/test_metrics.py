@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.accounting.metrics import Metrics
-from balancer.accounting.record import Record
+from balancer.accounting.record import Record, Tiered
 from balancer.accounting.request_metrics import FAILED, FAILURES
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
@@ -188,3 +188,16 @@ def test_trouble_begins_at_zero(fleet, metrics):
         assert value(page, "balancer_requests_total", **labels) == 0
     for how in FAILED:
         assert value(page, "balancer_attempts_total", replica="r0", reason="cached", outcome=Ended(how)) == 0
+
+
+def test_what_answers_cost_is_whose_it_is(metrics):
+    metrics.name_tenants(["alice"])
+    tiered = Tiered("auto", "small", "n", "score", usd=0.25)
+    for tenant in ("alice", "alice", "mallory"):
+        metrics.add(record(replica="r1", tenant=tenant, tiered=tiered, token_at=10.5))
+    metrics.add(record(replica="r1", tenant="alice", tiered=Tiered("auto", "small", "n", "score")))
+    page, _ = metrics.render("")
+    where = {"model_name": "n", "tier": "small"}
+    assert value(page, "balancer_cost_usd_total", **where, tenant="alice") == 0.5
+    assert value(page, "balancer_cost_usd_total", **where, tenant="other") == 0.25
+    assert value(page, "balancer_time_to_first_token_seconds_count", **where, replica="r1") == 3

@@ -5,16 +5,20 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
+from balancer.core.admission import Line
+from balancer.core.fleet.fleet import Fleet
+from balancer.core.scheduling import RoundRobin
 from benchmarks.__main__ import app
 from benchmarks.backend import serving
 from benchmarks.goals import Status
 from benchmarks.load.client import Client
 from benchmarks.load.loops import closed_loop
 from benchmarks.overhead.aiohttp_proxy import make_app
-from benchmarks.overhead.arms import chosen
+from benchmarks.overhead.arms import OBSERVATION, chosen
 from benchmarks.overhead.bodies import BODIES, requests
 from benchmarks.overhead.figures import GOALS, figures, spoiled, tables, verdicts
 from benchmarks.overhead.rows import Cost, Latency, ManyStreams, Measured
+from benchmarks.overhead.unobserved import Unobserved
 
 
 def cost(arm, body, repeat, cpu_us, errors=None):
@@ -217,3 +221,43 @@ def test_a_run_from_the_command_line(tmp_path):
     assert 10 < kept["figures"]["cpu_us/aiohttp/small"] < 100_000
     assert "cpu_us/direct/small" not in kept["figures"]
     assert "not measured" in done.output
+
+
+def watched(*arms):
+    """Costs of a request, by arm."""
+    costs = [cost(arm, body, 0, cpu) for arm, cpu in arms for body in BODIES]
+    measured = Measured(costs=costs)
+    names = {arm.name: {"version": None, "trouble": None} for arm in OBSERVATION}
+    return result(measured) | {"arms": names}
+
+
+def test_what_telling_costs_has_goals_of_its_own():
+    found = verdicts(watched(("observed", 114.0), ("counted", 104.0), ("unobserved", 100.0)))
+    assert {verdict.goal.title: verdict.status for verdict in found} == {
+        "CPU per request, small, all on to all off": Status.MET,
+        "CPU per request, 8k, all on to all off": Status.MET,
+        "CPU per chunk, paced, all on to all off": Status.MISSED,
+        "CPU per chunk, as fast as it goes, all on to all off": Status.MISSED,
+    }
+    assert found[0].value == pytest.approx(1.14)
+    (cpu, *_) = tables(watched(("observed", 114.0), ("counted", 104.0), ("unobserved", 100.0)))
+    assert [row[0] for row in cpu.rows] == ["observed", "counted", "unobserved"]
+
+
+def test_the_unobserved_balancer_counts_nothing():
+    fleet = Fleet()
+    blind = Unobserved(fleet, "round_robin", Line(fleet, RoundRobin()))
+    blind.add(None)
+    blind.attempted("r0", "cached", "answered")
+    assert b"balancer_" not in blind.render("")[0]
+
+
+def test_a_run_of_what_telling_costs(tmp_path):
+    path = tmp_path / "result.json"
+    done = run("--observability", "--bodies", "small", "--quick", "--json", str(path))
+    assert done.exit_code == 0, done.output
+    kept = json.loads(path.read_text())
+    assert list(kept["arms"]) == ["observed", "counted", "unobserved"]
+    assert [arm["trouble"] for arm in kept["arms"].values()] == [None] * 3
+    assert all(kept["figures"][f"errors/{arm}"] == 0 for arm in kept["arms"])
+    assert "all on to all off" in done.output

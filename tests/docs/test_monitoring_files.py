@@ -18,7 +18,7 @@ ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"][0]
 TESTS = yaml.safe_load((FOLDER / "alerts_test.yml").read_text("utf-8"))["tests"]
 RUNBOOK = (FOLDER / "RUNBOOK.md").read_text("utf-8")
 
-ELSEWHERE = ("balancer_gpu_", "balancer_replica_gpu_", "balancer_tier_", "balancer_cost_")
+ELSEWHERE = ("balancer_gpu_", "balancer_replica_gpu_", "balancer_tier_")
 """Of GPUs and tiers: their boards' rows are pending."""
 
 NAME = re.compile(r"(?<![\w:])balancer_\w+")

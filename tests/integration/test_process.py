@@ -329,3 +329,38 @@ async def test_a_file_that_is_no_outcome_log_is_a_mistake_of_the_configuration(t
         "balancer: 1 mistake in the configuration",
         "  outcome_log: expected an outcome log, or a file that can be made: file is not a database",
     ]
+
+
+@LOOP
+@async_test
+async def test_tiers_and_a_provider_from_a_file(loop_name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOSTED_API_KEY", "k-hosted")
+    small, hosted = await Replica("small", model="s").start(), await Replica("hosted", model="p").start()
+    file = tmp_path / "balancer.yaml"
+    settings_file(
+        file,
+        small,
+        event_loop=loop_name,
+        tiers={
+            "small": {"model": "s"},
+            "hosted": {"model": "p", "url": hosted.url, "api_key_env": "HOSTED_API_KEY"},
+        },
+        virtual_models={"auto": {"tiers": ["small"], "fallback": "hosted"}},
+        access_log=True,
+    )
+    async with serving("--config", str(file)) as served:
+        client = await working(served.port)
+        assert (await client.ask(chat(model="auto"))).json()["served_by"] == "small"
+        await small.stop()
+        async with asyncio.timeout(10):
+            while (answer := await client.ask(chat(model="auto"))).status != 200:
+                assert answer.status in {502, 503}
+        assert answer.json()["served_by"] == "hosted"
+        assert answer.get("x-balancer-fallback") == "small=failing"
+        assert hosted.posts[-1].all("authorization") == ["Bearer k-hosted"]
+        await client.close()
+        served.process.send_signal(signal.SIGTERM)
+        assert await served.ended() == 0
+        assert b"k-hosted" not in served.log
+        assert b"Traceback" not in served.log
+    await hosted.stop()

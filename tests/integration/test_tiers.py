@@ -128,7 +128,14 @@ async def test_a_provider_gets_its_own_key_and_nothing_of_the_clients():
             "X-Session-Id": "s1",
             "Accept-Encoding": "gzip",
         }
+        theirs = [("Set-Cookie", "c=d"), ("openai-organization", "acme"), ("x-ratelimit-limit-requests", "9")]
+        answered = {"served_by": "r-hosted"}
+        tiers.hosted.on_post = answers(
+            200, answered, [*theirs, ("X-Request-Id", "7"), ("x-balancer-replica", "x")]
+        )
         reply = await tiers.ask(chat(model="best", stream_options=None), headers=sent)
+        assert (reply.get("x-request-id"), reply.json()) == ("7", answered)
+        assert not any(reply.get(name) for name, _ in theirs)
         assert (reply.status, told(reply)["tier"], told(reply)["replica"]) == (200, "hosted", "hosted")
         [post] = tiers.hosted.posts
         assert post.target == "/v1/chat/completions"
@@ -367,7 +374,9 @@ async def test_who_costs_too_much_does_not_stand_in_and_that_is_told():
 @async_test
 async def test_a_stored_response_is_gone_on_with_where_it_is():
     path = "/v1/responses"
-    chosen = {"auto": {"tiers": ["small", "large"], "threshold": 0.5, "default": "small"}}
+    chosen = {
+        "auto": {"tiers": ["small", "large"], "threshold": 0.5, "default": "small", "classifier": "length"}
+    }
     async with tiered(chosen) as tiers:
         answered = await tiers.ask({"model": "l", "input": "hi"}, target=path)
         going_on = {"model": "auto", "input": "more", "previous_response_id": answered.json()["id"]}
@@ -421,3 +430,40 @@ async def test_a_stream_goes_on_at_another_replica_of_its_tier():
         assert "".join(filter(None, text)) == f"a{other}"
         assert not tiers.large.posts
     await twin.stop()
+
+
+@async_test
+async def test_the_score_decides_and_is_told():
+    chosen = {
+        "auto": {"tiers": ["small", "large"], "threshold": 0.5, "classifier": "length", "sticky": False}
+    }
+    async with tiered(chosen) as tiers:
+        scores = []
+        for text, tier in (
+            ("What is the capital of France?", "small"),
+            ("Prove this lemma. " * 200, "large"),
+        ):
+            reply = await tiers.ask(chat(text, model="auto"))
+            assert (reply.status, told(reply)["tier"], told(reply)["threshold"]) == (200, tier, "0.500")
+            assert told(reply)["tier-reason"] in {"score", "band"}
+            scores.append(float(told(reply)["score"]))
+        assert scores[0] < 0.5 < scores[1]
+        reply = await tiers.ask(chat("Prove this lemma. " * 200, model="router-length-1.0"))
+        assert (told(reply)["tier"], told(reply)["threshold"]) == ("small", "1.000")
+        large = {"x-balancer-tier": "large"}
+        reply = await tiers.ask(chat(model="auto"), headers=large)
+        assert (told(reply)["tier"], told(reply)["tier-reason"]) == ("large", "asked")
+        assert not any(post.all("x-balancer-tier") for post in tiers.hosted.posts)
+
+
+@async_test
+async def test_a_conversation_keeps_its_tier_also_where_the_policy_reads_no_prompts():
+    chosen = {"auto": {"tiers": ["small", "large"], "threshold": 0.5, "classifier": "length"}}
+    async with tiered(chosen, policy="round_robin") as tiers:
+        first = {"role": "user", "content": "Prove this lemma. " * 200}
+        assert told(await tiers.ask({"model": "auto", "messages": [first]}))["tier"] == "large"
+        history = [first, {"role": "assistant", "content": "Done."}, {"role": "user", "content": "thanks"}]
+        reply = await tiers.ask({"model": "auto", "messages": history})
+        assert (told(reply)["tier"], told(reply)["tier-reason"]) == ("large", "sticky")
+        reply = await tiers.ask(chat("thanks", model="auto"))
+        assert told(reply)["tier"] == "small"

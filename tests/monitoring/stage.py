@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
 from benchmarks.demo import content_of, sentences
+from benchmarks.monitoring import prometheus_file
 from benchmarks.processes import Child, all_cores, free_ports, started, wait_listening
 
 ROOT = Path(__file__).parents[2]
@@ -85,15 +85,8 @@ class Stage:
 
     def start_prometheus(self) -> None:
         """The file of deploy/, which scrapes each second, and finds what is here."""
-        told = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
-        told["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        told["rule_files"] = [str(PROMETHEUS / name) for name in told["rule_files"]]
         ports = {"balancer": [self.metrics], "vllm": list(self.replicas.values())}
-        for job in told["scrape_configs"]:
-            job.pop("dns_sd_configs", None)
-            job["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in ports[job["job_name"]]]}]
-        path = self.folder / "prometheus.yml"
-        path.write_text(yaml.safe_dump(told), "utf-8")
+        path = prometheus_file(self.folder, ports, interval_s=1)
         listen = f"--web.listen-address=127.0.0.1:{self.prometheus}"
         command = [
             "prometheus",

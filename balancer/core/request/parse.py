@@ -30,7 +30,18 @@ class _Envelope(msgspec.Struct):
     priority: Any = None
 
 
+class _Asking(msgspec.Struct):
+    """All that may ask for a tier."""
+
+    model: Any = None
+    models: Any = None
+    route: Any = None
+    provider: Any = None
+    plugins: Any = None
+
+
 _envelope = msgspec.json.Decoder(_Envelope)
+_asking = msgspec.json.Decoder(_Asking)
 _whole = msgspec.json.Decoder()
 _UNTAUGHT = TokenEstimator()
 
@@ -46,6 +57,15 @@ def decode(body: bytes) -> Json:
             return None
     except RecursionError:
         return None
+
+
+def peek(body: bytes) -> Json:
+    """The decoded body as far as it may ask for a tier, for policies that read no more than a request's envelope."""
+    try:
+        asking = _asking.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return decode(body)
+    return {name: value for name in _Asking.__struct_fields__ if (value := getattr(asking, name)) is not None}
 
 
 def _read_envelope(route: RouteKind, body: bytes) -> RequestView:
