@@ -4,10 +4,12 @@ Nothing is kept while nobody does: a request then costs two looks at a flag. Wha
 traffic: beyond MOST_SHOWN decisions in a second the rest are only counted. Whoever watches polls, so the requests wake nobody.
 """
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from itertools import accumulate
+from math import exp, floor, log
 from time import time
 from typing import Any
 
@@ -25,10 +27,13 @@ MOST_CANDIDATES = 16
 """candidates of one decision,"""
 MOST_KEPT = 400
 """events kept for who comes next,"""
-MOST_TTFTS = 100
-"""and first tokens of one second for the percentiles of a replica."""
 MOST_TEXT = 200
-"""Characters of what clients say: models and tenants."""
+"""and characters of what clients say: models and tenants."""
+BIN = 0.05
+"""Relative width of the bins in which times are counted."""
+LEAST_S = 1e-6
+
+_STEP = log(1 + BIN)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -38,6 +43,49 @@ class Event(msgspec.Struct, frozen=True):
     kind: str
     value: dict[str, Any]
     text: bytes
+
+
+class Ttfts:
+    """How many there were of about each length: lengths that differ by less than BIN are one."""
+
+    __slots__ = ("_told", "_told_of", "count", "counts")
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+        self.count = 0
+        self._told: tuple[float, float] | None = None
+        self._told_of = 0
+
+    def add(self, value: float) -> None:
+        at = floor(log(max(value, LEAST_S)) / _STEP)
+        self.counts[at] = self.counts.get(at, 0) + 1
+        self.count += 1
+
+    def take(self, others: "Ttfts", sign: int) -> None:
+        """Add all of the others (1), or take them away again (-1)."""
+        counts = self.counts
+        for at, count in others.counts.items():
+            left = counts.get(at, 0) + sign * count
+            if left:
+                counts[at] = left
+            else:
+                del counts[at]
+        self.count += sign * others.count
+        self._told_of = -1
+
+    def told(self) -> tuple[float, float] | None:
+        """P50 and P90 in seconds, each the middle of its bin."""
+        if self._told_of != self.count:
+            self._told_of, self._told = self.count, self._percentiles()
+        return self._told
+
+    def _percentiles(self) -> tuple[float, float] | None:
+        if not self.count:
+            return None
+        ranked = sorted(self.counts)
+        sums = list(accumulate(map(self.counts.__getitem__, ranked)))
+        half, most = (ranked[bisect_left(sums, share * self.count)] for share in (0.5, 0.9))
+        return round(exp((half + 0.5) * _STEP), 4), round(exp((most + 0.5) * _STEP), 4)
 
 
 @dataclass(slots=True)
@@ -53,55 +101,63 @@ class Second:
     cached_tokens: int = 0
     output_tokens: int = 0
     usd: float = 0.0
-    ttfts: list[float] = field(default_factory=list)
-    seen: int = -1  # of `ttfts`, when the percentiles were made
-    percentiles: tuple[float, float] | None = None
+    ttfts: Ttfts = field(default_factory=Ttfts)
 
-    def told(self) -> tuple[float, float] | None:
-        """TTFT P50 and P90, in seconds."""
-        if self.seen != len(self.ttfts):
-            self.seen, self.percentiles = len(self.ttfts), percentiles(self.ttfts)
-        return self.percentiles
+    def add(self, record: Record) -> None:
+        self.answers += record.status < 400
+        self.errors += record.status >= 500
+        if record.tiered is not None:
+            self.usd += record.tiered.usd or 0.0
+        if record.status != 200:
+            return
+        usage = record.usage
+        self.output_tokens += record.output_events if usage is None else usage.output_tokens
+        if usage is not None and usage.cached_tokens is not None:
+            self.known_tokens += usage.prompt_tokens
+            self.cached_tokens += usage.cached_tokens
 
 
 class Window:
     """The last minute of answers, by second."""
 
     def __init__(self) -> None:
-        self._seconds: deque[Second] = deque(maxlen=WINDOW_S + 1)
+        self._seconds: deque[Second] = deque()
+        self._ttfts = Ttfts()
 
     def add(self, record: Record) -> None:
         at = int(record.ended_at)
         if not self._seconds or self._seconds[-1].at < at:
+            self._forget(at)
             self._seconds.append(Second(at))
         second = self._seconds[-1]
-        second.answers += record.status < 400
-        second.errors += record.status >= 500
-        if record.tiered is not None:
-            second.usd += record.tiered.usd or 0.0
-        if record.status != 200:
-            return
-        if record.token_at is not None and len(second.ttfts) < MOST_TTFTS:
-            second.ttfts.append(record.token_at - record.arrived_at)
-        usage = record.usage
-        second.output_tokens += record.output_events if usage is None else usage.output_tokens
-        if usage is not None and usage.cached_tokens is not None:
-            second.known_tokens += usage.prompt_tokens
-            second.cached_tokens += usage.cached_tokens
+        second.add(record)
+        if record.status == 200 and record.token_at is not None:
+            ttft = record.token_at - record.arrived_at
+            second.ttfts.add(ttft)
+            self._ttfts.add(ttft)
 
-    def seconds(self, now: float) -> Iterator[Second]:
+    def _forget(self, now: float) -> None:
+        while self._seconds and self._seconds[0].at <= now - WINDOW_S:
+            self._ttfts.take(self._seconds.popleft().ttfts, -1)
+
+    def seconds(self, now: float) -> Sequence[Second]:
         """Those of the last minute, the oldest first."""
-        return (each for each in self._seconds if each.at > now - WINDOW_S)
+        self._forget(int(now))
+        return self._seconds
 
     def points(self, now: float) -> list[tuple[float, float] | None]:
         """TTFT P50 and P90 of each second of the last minute, the oldest first; None: no first token."""
-        found = {each.at: each.told() for each in self.seconds(now)}
-        last = int(now)
-        return [found.get(at) for at in range(last - WINDOW_S + 1, last + 1)]
+        found: list[tuple[float, float] | None] = [None] * WINDOW_S
+        first = int(now) - WINDOW_S + 1
+        for each in self.seconds(now):
+            if 0 <= each.at - first < WINDOW_S:
+                found[each.at - first] = each.ttfts.told()
+        return found
 
     def ttft(self, now: float) -> tuple[float, float] | None:
         """P50 and P90 over the last minute, in seconds."""
-        return percentiles([value for each in self.seconds(now) for value in each.ttfts])
+        self._forget(int(now))
+        return self._ttfts.told()
 
 
 class Watch:
@@ -221,14 +277,6 @@ class Watch:
     def _tell(self, kind: str, value: dict[str, Any]) -> None:
         self._number += 1
         self._events.append(Event(self._number, kind, value, msgspec.json.encode(value)))
-
-
-def percentiles(values: list[float]) -> tuple[float, float] | None:
-    """The 50th and the 90th, each one of the values (nearest rank)."""
-    if not values:
-        return None
-    ranked, count = sorted(values), len(values)
-    return ranked[ceil(0.5 * count) - 1], ranked[ceil(0.9 * count) - 1]
 
 
 def _told(candidate: Candidate) -> dict[str, Any]:

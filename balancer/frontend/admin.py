@@ -74,7 +74,7 @@ class Admin:
                 return json_response(self._listed())
             case "/admin/state":
                 _allow("GET", method)
-                return self._live.state()
+                return await self._live.state()
             case "/admin/config":
                 _allow("GET", method)
                 return json_response(self._config())

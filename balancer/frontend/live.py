@@ -46,12 +46,12 @@ class Live:
         self._watchers = 0
         self._made_at_s = float("-inf")
         self._made = b""
+        self._making = asyncio.Lock()
 
-    def state(self) -> web.Response:
+    async def state(self) -> web.Response:
         """The state and the latest decisions. Who asks for it is one who watches, for a while."""
-        now = monotonic()
-        self._watch.look(now)
-        return json_response(self._states.state(now) | {"decisions": self._recent()})
+        self._watch.look(monotonic())
+        return json_response(await self._states.state() | {"decisions": self._recent()})
 
     async def stream(self, request: web.BaseRequest) -> web.StreamResponse:
         """Server-sent events: `state`, `decision`, `outcome`.
@@ -84,7 +84,7 @@ class Live:
             if now >= due_s:
                 due_s = now + EVERY_S
                 self._watch.look(now)
-                out.append(b"event: state\ndata: %s\n\n" % self._state(now))
+                out.append(b"event: state\ndata: %s\n\n" % await self._state())
             for event in self._watch.since(cursor):
                 cursor = event.number
                 out.append(b"event: %s\nid: %d\ndata: %s\n\n" % (event.kind.encode(), cursor, event.text))
@@ -93,10 +93,12 @@ class Live:
                     await response.write(b"".join(out))
             await asyncio.sleep(LOOK_S)
 
-    def _state(self, now: float) -> bytes:
+    async def _state(self) -> bytes:
         """One for all who watch."""
-        if now - self._made_at_s >= EVERY_S / 2:
-            self._made_at_s, self._made = now, msgspec.json.encode(self._states.state(now))
+        async with self._making:
+            if monotonic() - self._made_at_s >= EVERY_S / 2:
+                self._made = msgspec.json.encode(await self._states.state())
+                self._made_at_s = monotonic()
         return self._made
 
     def _recent(self) -> list[dict[str, Any]]:

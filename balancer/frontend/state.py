@@ -4,6 +4,7 @@ Rates and percentiles are of the last minute, or of as much of it as somebody ha
 the names; None is what is not known.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic, time
@@ -21,6 +22,9 @@ from balancer.frontend import alerts
 from balancer.frontend.alerts import Alert, Hits
 from balancer.observers.gpu.wire import as_json
 from balancer.reload import Reloader
+
+SLICE_S = 0.001
+"""It is made for so long, then the event loop goes on with what else there is."""
 
 _NOTHING = Window()
 
@@ -62,16 +66,24 @@ class States:
         self._caches: dict[str, Counts] = {}
         self._refused = Counts()
 
-    def state(self, now: float) -> dict[str, Any]:
+    async def state(self) -> dict[str, Any]:
+        """Others run while it is made."""
+        now, until_s = monotonic(), monotonic() + SLICE_S
         fleet, watch, line = self._decider.fleet, self._metrics.watch, self._decider.line
         known = (*fleet, *fleet.leaving)
         names = {replica.id for replica in known}
         self._caches = {name: counts for name, counts in self._caches.items() if name in names}
         hits = {replica.id: found for replica in fleet if (found := self._hits(replica, now)) is not None}
         watched_s = min(now - watch.since_s, WINDOW_S) if watch.on else 0.0
-        seconds = list(watch.total.seconds(now))
+        seconds = watch.total.seconds(now)
         over_s = max(watched_s, 1.0)
         ttft = watch.total.ttft(now)
+        replicas = []
+        for replica in known:
+            replicas.append(self._replica(replica, hits.get(replica.id), now))
+            if monotonic() >= until_s:
+                await asyncio.sleep(0)
+                until_s = monotonic() + SLICE_S
         return {
             "at": time(),
             "version": __version__,
@@ -94,7 +106,7 @@ class States:
                 "ttft_p50_s": None if ttft is None else ttft[0],
                 "ttft_p90_s": None if ttft is None else ttft[1],
             },
-            "replicas": [self._replica(replica, hits.get(replica.id), now) for replica in known],
+            "replicas": replicas,
             "tiers": self._tiers(),
             "alerts": [alert._asdict() for alert in self._alerts(hits, now)],
         }
@@ -129,7 +141,7 @@ class States:
         leaving = replica not in fleet
         hit_rate, source = (hits.lately, "engine") if hits is not None and hits.tokens else (None, None)
         if hit_rate is None:
-            seconds = list(window.seconds(now))
+            seconds = window.seconds(now)
             hit_rate = _rate(sum(s.cached_tokens for s in seconds), sum(s.known_tokens for s in seconds))
             source = None if hit_rate is None else "answers"
         return {
@@ -153,9 +165,7 @@ class States:
             "hit_rate_from": source,
             "ttft_p50_s": None if ttft is None else ttft[0],
             "ttft_p90_s": None if ttft is None else ttft[1],
-            "ttft_points_s": [
-                None if each is None else [round(value, 4) for value in each] for each in window.points(now)
-            ],
+            "ttft_points_s": window.points(now),
             "gpu": gpus_told(replica.gpu, now) if replica.gpu.gpus else None,
         }
 

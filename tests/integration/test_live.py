@@ -53,7 +53,8 @@ async def watching(front, **request):
 async def test_the_state_tells_of_replicas_and_decisions():
     async with cluster(2, admin_port=0) as (front, _):
         first = await state(front)
-        assert (first["watched_s"], first["decisions"], first["alerts"], first["tiers"]) == (0, [], [], [])
+        assert first["watched_s"] < 1
+        assert (first["decisions"], first["alerts"], first["tiers"]) == ([], [], [])
         assert [each["name"] for each in first["replicas"]] == ["r0", "r1"]
         await front.ask(stream("x", stream_options={"include_usage": True}))
         told = await state(front)
@@ -62,7 +63,11 @@ async def test_the_state_tells_of_replicas_and_decisions():
         assert decision["outcome"]["status"] == 200
         assert {each["replica"] for each in decision["candidates"]} == {"r0", "r1"}
         assert decision["candidates"][0]["parts"].keys() == {"wait_s", "work_s", "load_s", "harm_s"}
-        assert replica["ttft_p50_s"] == replica["ttft_p90_s"] == pytest.approx(decision["outcome"]["ttft_s"])
+        assert (
+            replica["ttft_p50_s"]
+            == replica["ttft_p90_s"]
+            == pytest.approx(decision["outcome"]["ttft_s"], rel=watch.BIN, abs=1e-4)
+        )
         assert replica["ttft_points_s"][-2:] != [None, None]
         assert told["total"]["ttft_p90_s"] == replica["ttft_p90_s"]
         assert told["total"]["answers_per_s"] == 1  # over a second at least

@@ -19,7 +19,9 @@ extra = pytest.mark.skipif(
 
 @extra
 def test_a_vector_is_the_mean_of_the_tokens_without_padding():
-    found = Encoder(FOLDER).vectors(["theorem", "breakfast", "the theorem breakfast", "theorem theorem breakfast"])
+    found = Encoder(FOLDER).vectors(
+        ["theorem", "breakfast", "the theorem breakfast", "theorem theorem breakfast"]
+    )
     expected = np.array([[1, 0], [0, 1], [0.5**0.5, 0.5**0.5], [2, 1] / np.sqrt(5)])
     assert found == pytest.approx(expected, abs=1e-5)
 
