@@ -13,8 +13,10 @@ from aiohttp import web
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
+from balancer.accounting.receipts import Receipts
 from balancer.config import ConfigError, Loaded, Mistake, Settings, client_keys, replica_authorization
 from balancer.config.build import admission_limits, health_policy, make_decider
+from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.frontend.admin import Admin
 from balancer.frontend.assembly import make_handler
@@ -25,6 +27,7 @@ from balancer.frontend.own import OwnPages
 from balancer.frontend.server import Server, ServerLimits, server_tls
 from balancer.frontend.state import States
 from balancer.job import LifecycleLimits
+from balancer.journal.opening import Journal
 from balancer.lifecycle import Lifecycle
 from balancer.logs import configure_logging
 from balancer.observers.gpu.reader import NvmlReader
@@ -65,7 +68,12 @@ class Balancer:
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         self.outcomes = open_outcomes(settings)  # before anything that has to be closed
-        self.decider = make_decider(settings, random.Random().random)
+        seed = random.SystemRandom().getrandbits(63)
+        self.journal = Journal.open(settings, seed)
+        if self.journal is not None:
+            self.decider: Decider = self.journal.decider
+        else:
+            self.decider = make_decider(settings, random.Random(seed).random)
         supervisor = self._supervisor = Supervisor()
         loops = supervisor.loops.values()
         self.metrics = Metrics(self.decider.fleet, settings.policy, self.decider.line, loops)
@@ -75,14 +83,16 @@ class Balancer:
         self._pins = ResponsePins()
         moods = None if self.outcomes is None else self.outcomes.moods
         self._tiers = TierState(self.decider, self.metrics.tiers, None if moods is None else moods.of)
+        receipts = Receipts(settings.receipts)
         self._lifecycle = Lifecycle(
-            self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins
+            self.decider, self.replicas.pools, self.metrics, LifecycleLimits(), self._pins, receipts
         )
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
         self._manager = ServiceManager(os.environ)
         self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
         states = States(self.decider, self.metrics, self.reloader, loops, self._is_draining)
-        self._admin = Admin(self.decider, self.replicas, self.reloader, Live(self.metrics.watch, states))
+        live = Live(self.metrics.watch, states, receipts)
+        self._admin = Admin(self.decider, self.replicas, self.reloader, receipts, live)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
         self._admins = web.Server(self._admin, access_log=None)
@@ -93,6 +103,8 @@ class Balancer:
         if self._manager.watchdog_s is not None:
             supervisor.start("watchdog", self._manager.alive)
         supervisor.start("prices", self._tiers.look)
+        if self.journal is not None:
+            supervisor.start("journal", self.journal.keep)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:
         """What the settings name is read; raises ConfigError. The rest, which cannot fail, is for the caller to call."""
@@ -137,9 +149,12 @@ class Balancer:
         if self.outcomes is not None:
             self.outcomes.keeps = kept_outcomes(settings)
         self._lifecycle.limit(LifecycleLimits.of(settings))
-        self.decider.health, fleet = health_policy(settings), self.decider.fleet
-        self.decider.line.limits = admission_limits(settings)
-        fleet.panic_threshold, fleet.warmup_s = settings.panic_threshold, settings.warmup_s
+        self.decider.configure(
+            health_policy(settings),
+            admission_limits(settings),
+            panic_threshold=settings.panic_threshold,
+            warmup_s=settings.warmup_s,
+        )
         changes = self.replicas.apply(settings, replica_authorization(settings), prepared.providers)
         self.gpus.configure(settings)
         return changes
@@ -190,6 +205,8 @@ class Balancer:
         await self._supervisor.stop()
         await self.gpus.close()
         await self.replicas.close()
+        if self.journal is not None:
+            self.journal.close()
         if self.outcomes is not None:
             await self.outcomes.close()
         log.info("stopped")

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
@@ -157,6 +158,27 @@ def _top(
         typer.echo(f"balancer top: {error}", err=True)
         raise typer.Exit(WRONG_CONFIGURATION) from None
     raise typer.Exit(run_top(options))
+
+
+@app.command("replay")
+def _replay(
+    journal: Annotated[Path, typer.Argument(metavar="JOURNAL", help="The file that `journal` names.")],
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="NAME", help="Tell as well what this policy would have done."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The numbers, as JSON.")] = False,
+) -> None:
+    """Make every decision of a journal again: whether each is the same, or what another policy would have come to."""
+    from balancer.journal.command import Unreadable, run  # noqa: PLC0415
+
+    try:
+        said, same = run(journal, policy=policy, as_json=as_json)
+    except Unreadable as error:
+        typer.echo(f"balancer: {error}", err=True)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+    typer.echo(said, nl=False)
+    raise typer.Exit(0 if same else 1)
 
 
 @app.command("version")

@@ -1,11 +1,13 @@
 """One request on its way, and the limits that hold for all of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from balancer.accounting.record import Record
 from balancer.config import Settings
 from balancer.core.fleet.replica import ReplicaState
+from balancer.core.tiering.types import Offer
 from balancer.core.types import Decision, ReplicaId, RequestView
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.exchange import Exchange
@@ -48,7 +50,8 @@ class Job:
 
     `pinned` is the replica that alone can answer, if there is one; `tiers` is where costs are counted, if there are tiers; `way`
     leads through them, where the model is ours to choose; `healer` mends the answer's JSON. Of the next attempt: `leg` is its
-    part of the stream, `told` what the head says of it. `given` is the exchange that last gave the client something.
+    part of the stream, `told` what the head says of it, and when it was decided on. `given` is the exchange that last gave the
+    client something.
     """
 
     route: Route
@@ -62,6 +65,7 @@ class Job:
     healer: Healer | None = None
     leg: Leg = WHOLE
     told: bytes = b""
+    decided_at: float = 0.0
     given: Exchange | None = None
     _chosen: Decision | None = None
 
@@ -74,6 +78,12 @@ class Job:
         self.leg = WHOLE
         if way.left:
             self.pinned = None  # whose tier was left
+
+    @property
+    def offers(self) -> Sequence[Offer]:
+        """What each tier would have done, where the tier is ours to choose."""
+        choice = None if self.way is None else self.way.plan.choice
+        return () if choice is None else choice.offers
 
     def take_choice(self) -> Decision | None:
         """Where the first attempt at a tier goes: that was decided with it."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from time import monotonic
 
 from balancer.accounting.metrics import Metrics
+from balancer.accounting.receipts import Receipts
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused, shutting_down, too_slow
 from balancer.core.fleet.budget import RetryBudget
@@ -51,8 +52,10 @@ class Lifecycle:
         metrics: Metrics,
         limits: LifecycleLimits,
         pins: ResponsePins,
+        receipts: Receipts,
     ) -> None:
         self._decider = decider
+        self._receipts = receipts
         self._metrics = metrics
         self._limits = limits
         self._budget = RetryBudget(limits.retry_budget)
@@ -61,7 +64,7 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self.room = WaitingRoom(decider)
         self.watchman = Watchman()
-        self._sender = Sender(pools, pins, metrics, self.watchman, self.room.stir)
+        self._sender = Sender(decider, pools, pins, metrics, self.watchman, self.room.stir)
 
     def limit(self, limits: LifecycleLimits) -> None:
         """Other limits hold, from the next step of every request on."""
@@ -82,6 +85,7 @@ class Lifecycle:
         record, task = job.record, asyncio.current_task()
         assert task is not None
         record.model = job.request.model
+        self._receipts.begins(record)
         self._running.add(task)
         total_s = self._limits.total_timeout_s
         timer = None if total_s is None else self._loop.call_later(total_s, task.cancel, _TIMEOUT)
@@ -108,6 +112,7 @@ class Lifecycle:
                 timer.cancel()
             self._running.discard(task)
             record.ended_at = monotonic()
+            self._receipts.ended(record)
             if job.tiers is not None:
                 job.settle(job.tiers)
             self._metrics.add(record)
@@ -194,6 +199,7 @@ class Lifecycle:
     async def _place(self, job: Job, tries: Tries) -> Placed:
         """Where this attempt goes, charged for, when it may. A retry has to wait only where all are at their limit."""
         request, pinned, now = job.request, job.pinned, monotonic()
+        job.decided_at = now
         fleet, excluded = self._decider.fleet, tries.excluded
         if pinned is not None and pinned not in excluded and fleet.get(pinned) is not None:
             decision = Decision(pinned, "pinned")
@@ -214,11 +220,10 @@ class Lifecycle:
     async def _attempt(self, job: Job, decision: Decision, charge: Charge) -> Exchange:
         """Send the request to one replica and see it through. The replica is charged for it exactly until then."""
         record, replica, limits = job.record, charge.replica, self._limits
-        record.sends(decision, charge.sent_at)
+        attempt = record.sends(decision, job.decided_at, charge.sent_at, job.offers)
+        attempt.resumes = job.given is not None
         if limits.decision_headers:
             job.told = receipt(record)
-        if self._metrics.watch.on:
-            self._metrics.watch.decided(record, decision)
         try:
             stall_timeout_s = limits.client_stall_timeout_s
             exchange = await self._sender.send(job, charge, stall_timeout_s, fresh=False)
@@ -229,8 +234,10 @@ class Lifecycle:
             self._verdicts.judge(job.route, record, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)
+            attempt.outcome = Ended.CANCELLED
             raise
         finally:
-            self._decider.ended(charge, monotonic(), record.usage, output_events=record.output_events)
+            attempt.ended_at = now = monotonic()
+            self._decider.ended(charge, now, record.usage, output_events=record.output_events)
             self.room.stir()
         return exchange

@@ -122,7 +122,7 @@ class Replicas:
             elif replica != before:
                 self._adapt(self._decider.fleet[name], before, replica)
             state = self._decider.fleet[name]
-            state.max_in_flight = replica.max_in_flight or settings.max_in_flight_per_replica
+            self._decider.bound(state, replica.max_in_flight or settings.max_in_flight_per_replica)
         self._given = wanted
         self._apply_providers(providers, changes)
         return changes
@@ -145,8 +145,9 @@ class Replicas:
                 self.pools[state] = ConnectionPool(state.url, self._limits, self._loop, external=True)
                 self._decider.join(state)
             assert state.terms is not None
-            state.max_in_flight = provider.max_in_flight
-            state.terms.quota.limit(provider.requests_per_minute, provider.tokens_per_minute)
+            self._decider.bound(
+                state, provider.max_in_flight, provider.requests_per_minute, provider.tokens_per_minute
+            )
             state.terms.attempts = provider.max_attempts
             state.terms.first_token_timeout_s = provider.first_token_timeout_s
             pool = self.pools[state]
@@ -165,7 +166,8 @@ class Replicas:
         if after.models != before.models:
             replica.declared = after.models is not None
             if after.models is not None:  # else the old ones stand until the replica was asked
-                replica.models, replica.model_entries = frozenset(after.models), ()
+                self._decider.serves(replica, frozenset(after.models))
+                replica.model_entries = ()
         if after.drain != before.drain:
             self._turn(replica, draining=after.drain)
 

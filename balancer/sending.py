@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from balancer.accounting.metrics import Metrics
+from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge
@@ -30,12 +31,14 @@ class Sender:
 
     def __init__(
         self,
+        decider: Decider,
         pools: Mapping[ReplicaState, ConnectionPool],
         pins: ResponsePins,
         metrics: Metrics,
         watchman: Watchman,
         stir: Callable[[], None],
     ) -> None:
+        self._decider = decider
         self._pools = pools
         self._pins = pins
         self._metrics = metrics
@@ -91,7 +94,7 @@ class Sender:
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
-        charge.first_token(now)
+        self._decider.first_token(charge, now)
         self._stir()
 
 

@@ -13,7 +13,6 @@ from balancer.config.build_tiering import Built, Provider, make_tiering
 from balancer.config.classifiers import Classifiers, read
 from balancer.core.decider import Decider
 from balancer.core.tiering.budget import Budget
-from balancer.core.tiering.memory import Tiering
 from balancer.core.tiering.planner import Planner
 from balancer.core.tiering.prices import Prices
 from balancer.learning.files import WrongFile
@@ -67,13 +66,9 @@ class TierState:
         built, classifiers, header = prepared
         self._built = built
         if built is None:
-            self._decider.tiering = None
+            self._decider.tier(None)
             return None
-        tiers = built.catalog.tiers
-        if self._decider.tiering is None:
-            self._decider.tiering = Tiering(tiers)
-        self._decider.tiering.tiers = tiers
-        self._decider.tiering.calibrated(classifiers.calibrated)
+        self._decider.tier(built.catalog.tiers, classifiers.calibrated)
         self._budget.policies = built.tenants
         planner = Planner(
             built.catalog,

@@ -82,9 +82,9 @@ def run_top(options: TopOptions, console: Console | None = None) -> int:
 
 
 def _once(client: AdminClient, options: TopOptions, console: Console, stop: threading.Event) -> int:
-    """Two looks, an interval apart: rates are of what lies between, unless somebody else has been watching for longer."""
+    """A second look an interval later, where the first could tell no rates yet."""
     state = client.ask("/admin/state")
-    if state.get("watched_s", 0) < options.interval_s:
+    if state["watched_s"] < options.interval_s or state["total"]["hit_rate"] is None:
         stop.wait(options.interval_s)
         state = client.ask("/admin/state")
     if options.as_json:
@@ -230,22 +230,20 @@ def _decisions(decisions: list[dict[str, Any]], width: int) -> Table:
         table.add_column("tier", no_wrap=True, overflow="ellipsis")
         table.add_column("tenant", no_wrap=True, overflow="ellipsis")
     for each in decisions:
-        outcome, tier = each["outcome"], each["tier"]
-        status = "" if outcome is None else str(outcome["status"])
+        ended = each["state"] == "ended"
+        status = str(each["status"]) if ended else f"try {each['attempts']}" if each["attempts"] > 1 else ""
         cells: list[RenderableType] = [
             strftime("%H:%M:%S", localtime(each["at"])),
-            clean(each["replica"]),
-            clean(each["reason"]),
+            clean(each["replica"] or NONE),
+            clean(each["reason"] or NONE),
             clean(each["model"] or NONE),
             number(each["matched_tokens"]),
-            "" if outcome is None else seconds(outcome["ttft_s"]),
-            Text(status, "bold red" if status >= "500" else ""),
+            seconds(each["ttft_s"]) if ended else "",
+            Text(status, "bold red" if ended and each["status"] >= 500 else ""),
         ]
         if wide:
-            cells += [
-                NONE if tier is None else clean(f"{tier['name']} ({tier['reason']})"),
-                clean(each["tenant"] or NONE),
-            ]
+            tier = NONE if each["tier"] is None else clean(f"{each['tier']} ({each['tier_reason']})")
+            cells += [tier, clean(each["tenant"] or NONE)]
         _add(table, cells)
     return table
 

@@ -39,6 +39,13 @@ class Verdicts:
             self._read_answer(route, record, replica, exchange)
         elif exchange.committed:
             record.status, record.ended_by = exchange.status, "replica"
+        attempt = record.trail[-1]
+        attempt.asked_at, attempt.heard_at, attempt.token_at = (
+            timing.sent_at,
+            timing.begun_at,
+            exchange.token_at,
+        )
+        attempt.outcome, attempt.status, attempt.usage = ended, exchange.said or None, record.usage
         self._judge_health(record, replica, exchange, ended)
 
     def _judge_health(self, record: Record, replica: ReplicaState, exchange: Exchange, ended: Ended) -> None:

@@ -43,7 +43,8 @@ class WaitingRoom:
             return await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                place.result()[1].release(monotonic())  # it left when it had just been placed
+                # it left when it had just been placed
+                self._decider.ended(place.result()[1], monotonic(), None)
             raise
         finally:
             del self._places[waiting]

@@ -66,7 +66,7 @@ async def test_once_is_for_scripts_and_for_people():
         told = json.loads(out)
         assert (status, err) == (0, "")
         assert [each["name"] for each in told["replicas"]] == ["r0", "r1"]
-        assert told["decisions"][0]["outcome"]["status"] == 200
+        assert told["decisions"][0]["status"] == 200
         assert told["watched_s"] > 0
         await replicas[1].stop()
         await until(lambda: front.fleet[1].health is Health.UNHEALTHY)

@@ -1,9 +1,10 @@
 """The record of one request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from balancer.core.tiering.types import Target
-from balancer.core.types import Decision, Usage
+from balancer.core.tiering.types import Offer, Target
+from balancer.core.types import Candidate, Decision, Usage
 
 
 @dataclass(slots=True)
@@ -39,6 +40,35 @@ class Tiered:
     text: str = field(default="", repr=False)
 
 
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One attempt, and the decision that sent it: what the policy saw of each replica are `candidates`, and what each tier would
+    have done `offers`, where the tier was chosen with it. Both may hold on to replicas that have left since.
+
+    Times as the record's: a decision was asked for at `decided_at`, the replica charged at `sent_at`, the request written at
+    `asked_at`; its first byte came at `heard_at`, and the first token at `token_at`. `outcome` is empty while it goes on;
+    `status` is the replica's. `resumes`: it goes on with an answer that another one began.
+    """
+
+    replica: str
+    reason: str
+    tier: str
+    decided_at: float
+    sent_at: float
+    matched_tokens: int
+    predicted_s: float | None
+    candidates: Sequence[Candidate]
+    offers: Sequence[Offer] = ()
+    resumes: bool = False
+    asked_at: float | None = None
+    heard_at: float | None = None
+    token_at: float | None = None
+    ended_at: float | None = None
+    outcome: str = ""
+    status: int | None = None
+    usage: Usage | None = None
+
+
 @dataclass(slots=True)
 class Record:
     """Times are seconds on the monotonic clock: the request's head came at `begun_at`, its last byte at `arrived_at`. `status` is
@@ -51,7 +81,8 @@ class Record:
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
     nothing), `replica` (it broke off), `shutdown` or `timeout` (ours). `resumed` counts how often another replica went on with
-    the answer. `mended`: of texts that should have been JSON, how many were made so and how many could not be.
+    the answer. `mended`: of texts that should have been JSON, how many were made so and how many could not be. `trail` are all
+    attempts, in order.
     """
 
     path: str
@@ -81,8 +112,11 @@ class Record:
     decision_id: str = ""
     mended: tuple[int, int] | None = None
     tiered: "Tiered | None" = None
+    trail: list[Attempt] = field(default_factory=list, repr=False)
 
-    def sends(self, decision: Decision, sent_at: float) -> None:
+    def sends(
+        self, decision: Decision, decided_at: float, sent_at: float, offers: Sequence[Offer] = ()
+    ) -> Attempt:
         """Another attempt begins."""
         self.attempts += 1
         self.replica, self.reason = decision.replica, decision.reason
@@ -90,3 +124,16 @@ class Record:
         self.sent_at, self.predicted_ttft_s = sent_at, decision.predicted_s
         self.connected_s = self.asked_at = self.heard_at = None
         self.usage, self.output_events = None, 0
+        attempt = Attempt(
+            decision.replica,
+            decision.reason,
+            "" if self.tiered is None else self.tiered.tier,
+            decided_at,
+            sent_at,
+            decision.matched_tokens,
+            decision.predicted_s,
+            decision.candidates,
+            offers,
+        )
+        self.trail.append(attempt)
+        return attempt

@@ -1,7 +1,7 @@
 """Settings to core objects."""
 
 from balancer.config.replica import Replica
-from balancer.config.schema import Settings
+from balancer.config.schema import PolicyName, Settings
 from balancer.core.admission import Limits
 from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet
@@ -62,8 +62,12 @@ def admission_limits(settings: Settings) -> Limits:
 
 
 def make_policy(settings: Settings, rng: Rng) -> Policy:
-    index = PrefixIndex(settings.index_max_blocks)
-    match settings.policy:
+    return policy_named(settings.policy, settings.index_max_blocks, rng)
+
+
+def policy_named(name: PolicyName, index_max_blocks: int, rng: Rng) -> Policy:
+    index = PrefixIndex(index_max_blocks)
+    match name:
         case "cache_aware":
             return CacheAware(index)
         case "predicted_latency":

@@ -3,6 +3,7 @@
 Every mistake of every source is found before any is told.
 """
 
+import os
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -198,3 +199,9 @@ def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:
             yield Mistake(key, f"a readable file: {error.strerror}", source.origin, shown(source.value))
         except ValueError as error:
             yield Mistake(key, str(error), source.origin, shown(source.value))
+    journal = given.get("journal")
+    if journal is not None and isinstance(journal.value, str) and journal.value:
+        path = Path(journal.value)
+        if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+            expected = "a file in a directory that can be written to"
+            yield Mistake("journal", expected, journal.origin, shown(journal.value))

@@ -290,6 +290,19 @@ class Logging(Group):
     access_log: bool = False
     """Log one line for every request."""
 
+    receipts: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0), AT_START] = 1000
+    """How many of the latest requests the admin API can explain: who could have had them, at what cost, and what came of it."""
+
+    journal: Annotated[File | None, AT_START] = None
+    """Write down all that decisions are made from in this file, so that `balancer replay` can make them again. Of a prompt it
+    holds hashes of its blocks and their number, never text."""
+
+    journal_max_bytes: Annotated[Bytes, AT_START] = 256 * 1024 * 1024
+    """A journal file that is so large is renamed to FILE.1, that one to FILE.2, and so on, and a new one begun."""
+
+    journal_keep: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0), AT_START] = 4
+    """So many journal files are kept, beside the one that is written."""
+
 
 class Settings(
     Logging,

@@ -1,5 +1,10 @@
-"""The facade of the core: a request in, a decision out, and what the world reports in between."""
+"""The facade of the core: a request in, a decision out, and what the world reports in between.
 
+All that changes what is decided comes in here or through the line: so a journal of these calls replays every decision
+(balancer/journal).
+"""
+
+from collections.abc import Mapping
 from math import ceil
 
 from balancer.core.admission import Limits, Line
@@ -10,11 +15,11 @@ from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.health import HealthPolicy
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.joint import Joint
-from balancer.core.request.parse import read_form, read_request
+from balancer.core.request.parse import read_form, read_request, retargeted
 from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Charge, Policy
-from balancer.core.tiering.memory import Tiering
-from balancer.core.tiering.types import Choice, Plan
+from balancer.core.tiering.memory import Calibration, Tiering
+from balancer.core.tiering.types import Choice, Plan, Tier
 from balancer.core.types import (
     Decision,
     EngineSample,
@@ -64,6 +69,41 @@ class Decider:
         if not draining:
             self.fleet.warms_up(replica, now)
 
+    def serves(self, replica: ReplicaState, models: frozenset[str]) -> None:
+        """These are its models from now on."""
+        replica.models = models
+
+    def bound(
+        self,
+        replica: ReplicaState,
+        max_in_flight: int | None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+    ) -> None:
+        """So much may be on it; of a provider also what it takes in a minute."""
+        replica.max_in_flight = max_in_flight
+        if replica.terms is not None:
+            replica.terms.quota.limit(requests_per_minute, tokens_per_minute)
+
+    def configure(
+        self, health: HealthPolicy, limits: Limits, *, panic_threshold: float, warmup_s: float
+    ) -> None:
+        """Other rules hold from now on."""
+        self.health, self.line.limits = health, limits
+        self.fleet.panic_threshold, self.fleet.warmup_s = panic_threshold, warmup_s
+
+    def tier(self, tiers: Mapping[str, Tier] | None, calibration: Calibration = lambda _: None) -> None:
+        """These are the tiers from now on, by classifiers that are calibrated so: what was learned of shares stays. None: there
+        are no tiers.
+        """
+        if tiers is None:
+            self.tiering = None
+            return
+        if self.tiering is None:
+            self.tiering = Tiering(tiers)
+        self.tiering.tiers = tiers
+        self.tiering.calibrated(calibration)
+
     def understand(
         self,
         route: RouteKind,
@@ -109,8 +149,11 @@ class Decider:
         Raises: Refused, if no tier is left that could serve it.
         """
         assert self.tiering is not None
-        joint = Joint(self.tiering, self.fleet, self.line, self.policy, self.tokens)
+        joint = Joint(self.tiering, self.fleet, self.line, self.policy, self._retarget)
         return joint.choose(plan, request, tried, now)
+
+    def _retarget(self, request: RequestView, model: str, among: frozenset[ReplicaId] | None) -> RequestView:
+        return retargeted(request, model, among, self.tokens)
 
     def dispatch(self, request: RequestView, decision: Decision, now: float) -> Charge:
         """The attempt is being sent: count it until its charge is released."""
@@ -123,6 +166,10 @@ class Decider:
         if replica.terms is not None:
             replica.terms.quota.take(request.prompt_tokens, now)
         return charge
+
+    def first_token(self, charge: Charge, now: float) -> None:
+        """The attempt's first token came."""
+        charge.first_token(now)
 
     def ended(self, charge: Charge, now: float, usage: Usage | None, *, output_events: int = 0) -> None:
         """The attempt is over: its charge is released, and what its answer told is learned."""

@@ -262,6 +262,16 @@ def unknown_decision(decision_id: str) -> Refused:
     )
 
 
+def forgotten_decision(decision_id: str) -> Refused:
+    return Refused(
+        404,
+        f"There is no decision `{decision_id[:100]}`: it was never made, or later ones took its place (`receipts`).",
+        blame=Blame.CLIENT,
+        type="NotFoundError",
+        param="id",
+    )
+
+
 def no_feedback_here() -> Refused:
     return Refused(
         501,

@@ -8,20 +8,22 @@ of these offers is taken.
 Nothing but the choice that is made changes any state: a quote counts no arrival.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from balancer.core.admission import Line
 from balancer.core.errors import Refused, no_replica
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.replica import ReplicaState
-from balancer.core.request.parse import retargeted
-from balancer.core.request.tokens import TokenEstimator
 from balancer.core.scheduling import Policy, Quote
 from balancer.core.tiering.choice import Pick, pick
 from balancer.core.tiering.exchange import Bid, usd
 from balancer.core.tiering.memory import Tiering
 from balancer.core.tiering.types import Choice, Offer, Plan, Tier, Trouble
 from balancer.core.types import Decision, ReplicaId, RequestView
+
+Retarget = Callable[[RequestView, str, frozenset[ReplicaId] | None], RequestView]
+"""A request as asked of another model (core/request/parse.py)."""
 
 
 class Standing(NamedTuple):
@@ -37,13 +39,13 @@ class Standing(NamedTuple):
 
 class Joint:
     def __init__(
-        self, tiering: Tiering, fleet: Fleet, line: Line, policy: Policy, tokens: TokenEstimator
+        self, tiering: Tiering, fleet: Fleet, line: Line, policy: Policy, retarget: Retarget
     ) -> None:
         self._tiering = tiering
         self._fleet = fleet
         self._line = line
         self._policy = policy
-        self._tokens = tokens
+        self._retarget = retarget
 
     def choose(self, plan: Plan, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Choice:
         """The first time, the choice; after that, while its tier was not left, another replica there, else the next tier.
@@ -132,7 +134,7 @@ class Joint:
     def _standing(
         self, plan: Plan, tier: Tier, request: RequestView, tried: frozenset[ReplicaId], now: float
     ) -> Standing:
-        view = retargeted(request, tier.model, tier.replicas, self._tokens)
+        view = self._retarget(request, tier.model, tier.replicas)
         try:
             replicas = self._fleet.eligible(view.model, now, tried, tier.replicas)
         except Refused as refused:

@@ -100,7 +100,8 @@ class RequestView:
     `priority` (lower first), `deadline` (on our clock) and `tenant` say in which order it goes, if it has to wait.
 
     Where another model may yet be chosen for it, `prompt` is the canonical prompt and `salt` its `cache_salt`, of which that
-    model's keys are made. `among` are the replicas that may have it; None: all that serve the model.
+    model's keys are made. `among` are the replicas that may have it; None: all that serve the model. `number` is its place in the
+    journal, if there is one; a request made of it has none yet.
     """
 
     route: RouteKind
@@ -119,6 +120,7 @@ class RequestView:
     prompt: bytes | None = field(default=None, repr=False)
     salt: str = ""
     among: frozenset[ReplicaId] | None = None
+    number: int = field(default=0, init=False, repr=False, compare=False)
 
 
 class Parts(NamedTuple):

@@ -1,4 +1,6 @@
-"""The admin API, on a listener of its own: what each replica is doing, draining them, the configuration, and the live page."""
+"""The admin API, on a listener of its own: what each replica is doing, draining them, the configuration, why requests went
+where they went, and the live page.
+"""
 
 import logging
 from time import monotonic
@@ -7,12 +9,14 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from balancer.accounting.receipts import Receipts
 from balancer.config import ConfigError
 from balancer.config.report import plain
 from balancer.core.decider import Decider
 from balancer.core.errors import (
     Refused,
     bad_configuration,
+    forgotten_decision,
     internal_error,
     method_not_allowed,
     not_found,
@@ -20,6 +24,7 @@ from balancer.core.errors import (
 )
 from balancer.core.fleet.replica import ReplicaState
 from balancer.frontend.auth import ApiKeys
+from balancer.frontend.decisions import recent, whole
 from balancer.frontend.live import Live
 from balancer.frontend.page import page_file
 from balancer.frontend.responses import json_response, refusal
@@ -31,15 +36,19 @@ from balancer.vllm_api.routes import Dialect
 log = logging.getLogger("balancer.admin")
 
 _REPLICAS = "/admin/replicas/"
+_DECISIONS = "/admin/decisions/"
 
 
 class Admin:
     """`keys` may be replaced at any time; without any, everybody who reaches the listener may call. `ui`: the page is served."""
 
-    def __init__(self, decider: Decider, replicas: Replicas, reloader: Reloader, live: Live) -> None:
+    def __init__(
+        self, decider: Decider, replicas: Replicas, reloader: Reloader, receipts: Receipts, live: Live
+    ) -> None:
         self._fleet = decider.fleet
         self._replicas = replicas
         self._reloader = reloader
+        self._receipts = receipts
         self._live = live
         self.keys = ApiKeys({})
         self.ui = True
@@ -53,7 +62,7 @@ class Admin:
             if path == "/admin/events":
                 _allow("GET", request.method)
                 return await self._live.stream(request)
-            return await self._answer(request.method, path)
+            return await self._answer(request, request.method, path)
         except Refused as refused:
             return refusal(refused, Dialect.OPENAI)
         except Exception:
@@ -67,8 +76,11 @@ class Admin:
         _allow("GET", request.method)
         return found
 
-    async def _answer(self, method: str, path: str) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, method: str, path: str) -> web.Response:
         match path:
+            case "/admin/decisions":
+                _allow("GET", method)
+                return json_response(recent(self._receipts, request.rel_url.query))
             case "/admin/replicas":
                 _allow("GET", method)
                 return json_response(self._listed())
@@ -81,6 +93,9 @@ class Admin:
             case "/admin/reload":
                 _allow("POST", method)
                 return json_response(await self._reload())
+        if path.startswith(_DECISIONS):
+            _allow("GET", method)
+            return json_response(self._decision(unquote(path.removeprefix(_DECISIONS))))
         name, _, verb = path.removeprefix(_REPLICAS).rpartition("/")
         if not path.startswith(_REPLICAS) or verb not in {"drain", "undrain"}:
             raise not_found(path)
@@ -89,6 +104,12 @@ class Admin:
         if replica is None:
             raise unknown_replica(unquote(name))
         return json_response(_described(replica, self._state(replica)))
+
+    def _decision(self, decision_id: str) -> dict[str, Any]:
+        record = self._receipts.get(decision_id)
+        if record is None:
+            raise forgotten_decision(decision_id)
+        return whole(record)
 
     def _listed(self) -> dict[str, Any]:
         known = (*self._fleet, *self._fleet.leaving)

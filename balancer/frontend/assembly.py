@@ -51,6 +51,6 @@ def make_handler(
         max_body_bytes=settings.max_body_bytes,
         is_draining=is_draining,
         tiers=tiers,
-        names_decisions=settings.decision_headers or tiers is not None,
+        names_decisions=settings.decision_headers or tiers is not None or settings.receipts > 0,
         heal=settings.heal_json,
     )

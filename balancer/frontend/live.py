@@ -1,19 +1,24 @@
 """What goes on, for who watches: the state once, or it every second and decisions as they are made.
 
-All of it is made when asked for, and once for all who watch. A stream is a cursor into what is kept (accounting/watch.py) and
-looks for news by itself, so nothing waits for it and it owns no queue. Who reads too slowly is let go.
+All of it is made when asked for, and once for all who watch: from what the receipts and the watch keep anyway, looked at now and
+then, so that no request does anything for it. A stream is a cursor into the latest news: it owns no queue. Who reads too slowly
+is let go.
 """
 
 import asyncio
 import logging
+from collections import deque
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from balancer.accounting.watch import Event, Watch
+from balancer.accounting.receipts import Receipts
+from balancer.accounting.record import Record
+from balancer.accounting.watch import Watch
 from balancer.core.errors import overloaded
+from balancer.frontend.decisions import short
 from balancer.frontend.responses import json_response
 from balancer.frontend.state import States
 
@@ -26,10 +31,12 @@ LOOK_S = 0.2
 SLOW_S = 10.0
 """Who has not taken in so long what was written is let go."""
 MOST_WATCHERS = 32
-BACKLOG = 60
-"""Events of before that one gets who begins to watch,"""
-RECENT = 20
-"""and decisions told with the state alone."""
+MOST_SHOWN = 20
+"""New requests that one look shows, the latest: the others are counted."""
+RECENT = 40
+"""Requests told to one who begins to watch."""
+MOST_TEXT = 200
+"""Characters of what clients say: models and tenants."""
 
 _HEADERS = {
     "Content-Type": "text/event-stream",
@@ -39,10 +46,60 @@ _HEADERS = {
 }
 
 
+class _Event(NamedTuple):
+    number: int
+    text: bytes
+
+
+class News:
+    """What came and what changed among the receipts since the last look. `skipped` counts requests that were not shown."""
+
+    def __init__(self, receipts: Receipts) -> None:
+        self._receipts = receipts
+        self._looked_at_s = float("-inf")
+        self._known: dict[
+            str, tuple[int, bool] | None
+        ] = {}  # attempts, and whether it ended; None: not shown
+        self._events: deque[_Event] = deque(maxlen=4 * RECENT)
+        self.number = 0
+        self.skipped = 0
+
+    def look(self, now: float) -> None:
+        if now - self._looked_at_s < LOOK_S / 2:
+            return
+        self._looked_at_s = now
+        known, self._known = self._known, {}
+        most, new, news = MOST_SHOWN if known else RECENT, 0, []
+        for record in self._receipts.latest():
+            if not record.trail:
+                continue
+            state = len(record.trail), bool(record.ended_at)
+            before = known.get(record.decision_id, ())
+            if before == ():
+                new += 1
+            if before is None or (before == () and new > most):
+                self._known[record.decision_id] = None
+                continue
+            self._known[record.decision_id] = state
+            if before != state:
+                news.append(record)
+        if known:
+            self.skipped += max(0, new - most)
+        for record in reversed(news):
+            self.number += 1
+            self._events.append(_Event(self.number, msgspec.json.encode(told(record))))
+
+    def since(self, number: int) -> list[_Event]:
+        """What came after that, as far as it is kept."""
+        return [each for each in self._events if each.number > number]
+
+
 class Live:
-    def __init__(self, watch: Watch, states: States) -> None:
+    def __init__(self, watch: Watch, states: States, receipts: Receipts) -> None:
         self._watch = watch
         self._states = states
+        self._receipts = receipts
+        self._news = News(receipts)
         self._watchers = 0
         self._made_at_s = float("-inf")
         self._made = b""
@@ -50,16 +107,20 @@ class Live:
 
     async def state(self) -> web.Response:
         """The state and the latest decisions. Who asks for it is one who watches, for a while."""
-        self._watch.look(monotonic())
-        return json_response(await self._states.state() | {"decisions": self._recent()})
+        self._watch.look(monotonic(), self._receipts)
+        latest = (record for record in self._receipts.latest() if record.trail)
+        recent = sorted(latest, key=lambda record: record.arrived_at, reverse=True)[:RECENT]
+        return json_response(await self._states.state() | {"decisions": [told(record) for record in recent]})
 
     async def stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Server-sent events: `state`, `decision`, `outcome`.
+        """Server-sent events: `state`, and `decision` whenever one is made and when its request has ended.
 
         Raises: Refused (503), if as many watch as may.
         """
         if self._watchers >= MOST_WATCHERS:
             raise overloaded(503, f"At most {MOST_WATCHERS} may watch at a time.", int(SLOW_S))
+        if not self._watchers:
+            self._news = News(self._receipts)
         self._watchers += 1
         response = web.StreamResponse(headers=_HEADERS)
         try:
@@ -76,18 +137,18 @@ class Live:
         return response
 
     async def _follow(self, response: web.StreamResponse) -> None:
-        self._watch.look(monotonic())
-        cursor, due_s = max(0, self._watch.number - BACKLOG), float("-inf")
+        news = self._news
+        cursor, due_s = max(0, news.number - 2 * RECENT), float("-inf")
         while True:
             now = monotonic()
             out = []
             if now >= due_s:
                 due_s = now + EVERY_S
-                self._watch.look(now)
                 out.append(b"event: state\ndata: %s\n\n" % await self._state())
-            for event in self._watch.since(cursor):
+            news.look(now)
+            for event in news.since(cursor):
                 cursor = event.number
-                out.append(b"event: %s\nid: %d\ndata: %s\n\n" % (event.kind.encode(), cursor, event.text))
+                out.append(b"event: decision\ndata: %s\n\n" % event.text)
             if out:
                 async with asyncio.timeout(SLOW_S):
                     await response.write(b"".join(out))
@@ -97,21 +158,23 @@ class Live:
         """One for all who watch."""
         async with self._making:
             if monotonic() - self._made_at_s >= EVERY_S / 2:
-                self._made = msgspec.json.encode(await self._states.state())
-                self._made_at_s = monotonic()
+                self._watch.look(monotonic(), self._receipts)
+                state = await self._states.state() | {"skipped": self._news.skipped}
+                self._made, self._made_at_s = msgspec.json.encode(state), monotonic()
         return self._made
 
-    def _recent(self) -> list[dict[str, Any]]:
-        """The latest decisions, each with its outcome once there is one, the newest first."""
-        found: dict[int, dict[str, Any]] = {}
-        outcomes: dict[int, Event] = {}
-        for event in self._watch.since(0):
-            if event.kind == "decision":
-                found[event.number] = event.value
-            else:
-                outcomes[event.value["number"]] = event
-        latest = sorted(found, reverse=True)[:RECENT]
-        return [
-            found[number] | {"outcome": outcomes[number].value if number in outcomes else None}
-            for number in latest
-        ]
+
+def told(record: Record) -> dict[str, Any]:
+    """A request in short; names that clients gave are cut."""
+    found = short(record)
+    tiered = record.tiered
+    return found | {
+        "model": _cut(found["model"]),
+        "tenant": _cut(found["tenant"]),
+        "tier_reason": None if tiered is None else tiered.reason,
+        "ended_by": record.ended_by if record.ended_at else None,
+    }
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"

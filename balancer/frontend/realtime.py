@@ -53,7 +53,7 @@ class Realtime:
                 finally:
                     await upstream.close(code=_passed_on(client.close_code))
         finally:
-            charge.release(monotonic())
+            self._decider.ended(charge, monotonic(), None)
         return client
 
     async def _connect(

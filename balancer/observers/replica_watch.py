@@ -151,7 +151,7 @@ class ReplicaWatch:
             entries = tuple(entry for entry in entries if entry["id"] in (replica.models or ()))
         elif models != replica.models:
             log.info("replica %s serves %s", replica.id, ", ".join(sorted(models)) or "no model")
-            replica.models = models
+            self._decider.serves(replica, models)
         replica.model_entries = entries
         return self.settings.models_interval_s
 

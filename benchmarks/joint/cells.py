@@ -2,7 +2,7 @@
 share, from a seed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -18,7 +18,7 @@ SHARE = 0.3
 SHARES = (0.3, 0.36)
 """What the other arms are asked for: their quality at equal share is less, so that they are compared where it is the same."""
 LOADS = (0.7, 0.8, 0.9)
-SEEDS = (1, 2)
+SEEDS = {"chat": (1, 2), "documents": (1,), "bursts": (1,)}
 DURATION_S = 240.0
 QUICK_S = 60.0
 SETTLED = 1 / 3
@@ -55,13 +55,14 @@ class Cell:
 
 
 def cells(
-    workloads: Iterable[str],
+    seeds: Mapping[str, Sequence[int]] = SEEDS,
     loads: Iterable[float] = LOADS,
-    seeds: Iterable[int] = SEEDS,
     duration_s: float = DURATION_S,
 ) -> list[Cell]:
+    """`seeds` by workload."""
     found = []
-    for workload, rival, load, seed in product(workloads, RIVALS, loads, seeds):
+    asked = ((workload, seed) for workload in seeds for seed in seeds[workload])
+    for (workload, seed), rival, load in product(asked, RIVALS, loads):
         arms = [(SUBJECT, SHARE), *((rival, share) for share in SHARES)]
         if (workload, rival, load) == ABLATED:
             arms += [(arm, SHARE) for arm in (*ABLATIONS, *BOUNDS)]

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.fingerprint import fingerprint, one_line
 from benchmarks.goals import Status
-from benchmarks.joint.cells import ABLATED, MIDDLE, QUICK_S, RIVALS, SEEDS, Cell, capacity, cells, run_cells
+from benchmarks.joint.cells import ABLATED, MIDDLE, QUICK_S, RIVALS, Cell, capacity, cells, run_cells
 from benchmarks.joint.figures import matches, tables
 from benchmarks.joint.prompts import WORKLOADS
 from benchmarks.report import console, read_json, rewrite_between_markers, write_json
@@ -76,7 +76,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _run(quick: bool, jobs: int, screen: Console) -> dict[str, Any]:
     facts = fingerprint()
-    wanted = cells(["chat"], [MIDDLE], SEEDS[:1], QUICK_S) if quick else cells(WORKLOADS)
+    wanted = cells({"chat": (1,)}, [MIDDLE], QUICK_S) if quick else cells()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as progress:
         bar = progress.add_task("simulating", total=len(wanted))

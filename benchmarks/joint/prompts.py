@@ -26,6 +26,8 @@ OWN = 0.6
 WEAK_QUALITY = 0.7
 MOST_GAIN = 0.5
 GOES_ON = 0.25
+DOCUMENTS_FROM = 1 << 40
+"""Their keys begin here."""
 _NORMAL = NormalDist()
 
 
@@ -57,7 +59,7 @@ WORKLOADS = {
         Workload(
             "documents",
             "one in four begins with a document of about 4,000 tokens",
-            {"turns": 12.0, "conversations": 16.0},
+            {"turns": 8.2, "conversations": 14.4},
             documents=0.25,
         ),
         Workload(
@@ -109,7 +111,7 @@ def _documents(rng: Random, rate: float, duration_s: float) -> list[Session]:
         document = writer.system(lognormal(rng, 4_000, 0.8, 500, 16_000))
         found.append(converse(rng, writer, CHAT, document, arrival, f"document {number}"))
     # keys of their own: a writer's are used once, and the chats have theirs
-    return [replace(each, keys=tuple(-key for key in each.keys)) for each in found]
+    return [replace(each, keys=tuple(DOCUMENTS_FROM + key for key in each.keys)) for each in found]
 
 
 def _asked(session: Session, rng: Random) -> tuple[Asked, ...]:

@@ -44,7 +44,7 @@ def out_of_fold(data: Data, seen: Prompts, here: Index, folds: NDArray[np.int64]
 
 def unseen_tasks(data: Data, rows: Rows, here: Index, folds: NDArray[np.int64]) -> Doubles:
     """Scores by the prior's own fit, on the tasks of the other folds. Its setting is the one of GRID that is best on tasks which
-    are held out among these.
+    are held out among these. In standard deviations of the training rows, so that folds are in one unit.
     """
     scores = np.empty(len(here))
     for fold in np.unique(folds):
@@ -60,7 +60,9 @@ def unseen_tasks(data: Data, rows: Rows, here: Index, folds: NDArray[np.int64]) 
                 raw = words + shape @ setting.coefficients(fitted)
                 areas[setting] += curve(raw, data.weak[there], data.strong[there]).apgr
         best = max(areas, key=lambda setting: areas[setting])
-        scores[folds == fold] = best.raw(fit(data, rows, train), rows.take(test))
+        fitted = fit(data, rows, train)
+        known = best.raw(fitted, rows.take(train))
+        scores[folds == fold] = (best.raw(fitted, rows.take(test)) - known.mean()) / known.std()
     return scores
 
 

@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.accounting.receipts import Receipts
 from balancer.accounting.record import Record
 from balancer.accounting.watch import (
     BIN,
     LINGER_S,
-    MOST_CANDIDATES,
-    MOST_TEXT,
     WINDOW_S,
     Ttfts,
     Watch,
     Window,
 )
-from balancer.core.types import Candidate, Decision, ReplicaId, Usage
+from balancer.core.types import Usage
 
 TIMES = st.floats(1e-3, 1e4)
 
@@ -98,55 +97,41 @@ def test_what_a_second_counts():
     assert (second.known_tokens, second.cached_tokens) == (100, 60)  # who does not tell counts for neither
 
 
-def decision(candidates=()):
-    return Decision(ReplicaId("r"), "cached", candidates=candidates)
-
-
-def decided(watch, at, **more):
-    record = Record("/v1/chat/completions", at, **more)
-    record.sends(decision(), at)
-    watch.decided(record, decision())
-    return record
+def receipts(*records, most=100):
+    kept = Receipts(most)
+    for number, record in enumerate(records):
+        record.decision_id = f"d{number}"
+        kept.begins(record)
+        kept.ended(record)
+    return kept
 
 
 def test_who_stops_looking_ends_it():
     watch = Watch()
-    watch.look(100.0)
-    decided(watch, 100.0 + LINGER_S)
-    assert (watch.on, watch.number) == (True, 1)
-    decided(watch, 100.1 + LINGER_S)
-    assert (watch.on, watch.number) == (False, 1)
-    watch.look(500.0)
-    assert (watch.on, watch.since_s, watch.since(0)) == (True, 500.0, [])
+    assert not watch.on
+    watch.look(100.0, receipts())
+    watch.ended(ended(100.0 + LINGER_S, 1.0))
+    assert watch.on
+    watch.ended(ended(100.1 + LINGER_S, 1.0))
+    assert not watch.on
+    watch.look(500.0, receipts())
+    assert (watch.on, watch.replicas, list(watch.total.seconds(500.0))) == (True, {}, [])
 
 
-def test_a_retry_is_of_the_same_request():
+def test_it_begins_with_what_is_still_known():
     watch = Watch()
-    watch.look(0.0)
-    record = decided(watch, 1.0)
-    other = decided(watch, 1.0)
-    record.sends(decision(), 2.0)
-    watch.decided(record, decision())
-    for each in (other, record):
-        each.ended_at, each.status = 3.0, 200
-        watch.ended(each)
-    told = [(each.kind, each.value["number"], each.value["request"]) for each in watch.since(0)]
-    assert told == [
-        ("decision", 1, 1),
-        ("decision", 2, 2),
-        ("decision", 3, 1),
-        ("outcome", 2, 2),
-        ("outcome", 3, 1),
-    ]
-
-
-def test_what_clients_say_is_cut_and_so_is_a_long_list():
-    watch = Watch()
-    watch.look(0.0)
-    candidates = [Candidate(ReplicaId(f"r{number}"), float(number)) for number in range(100)]
-    record = Record("/v1/chat/completions", 1.0, model="m" * 5000, tenant="t" * 5000)
-    record.sends(decision(), 1.0)
-    watch.decided(record, decision(candidates))
-    (event,) = watch.since(0)
-    assert (len(event.value["model"]), len(event.value["tenant"])) == (MOST_TEXT, MOST_TEXT)
-    assert (len(event.value["candidates"]), event.value["candidates_in_all"]) == (MOST_CANDIDATES, 100)
+    before = [ended(at, 0.5, replica="a") for at in (30.0, 45.0, 99.0)]
+    watch.look(100.0, receipts(*before))
+    assert watch.since_s == 40.0  # all of that minute is known
+    assert sum(each.answers for each in watch.total.seconds(100.0)) == 2
+    assert watch.replicas["a"].ttft(100.0) is not None
+    watch.ended(ended(100.0, 0.5, replica="b"))
+    watch.look(101.0, receipts(*before))  # it goes on, and counts none of them twice
+    assert sum(each.answers for each in watch.total.seconds(101.0)) == 3
+    # of a minute whose beginning is forgotten no more is told
+    few = Watch()
+    few.look(100.0, receipts(*before[1:], ended(99.5, 0.5), most=2))
+    assert few.since_s == 99.0
+    none = Watch()
+    none.look(100.0, receipts(*before, most=0))
+    assert (none.since_s, none.total.ttft(100.0)) == (100.0, None)

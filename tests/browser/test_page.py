@@ -95,10 +95,11 @@ async def test_it_is_used_by_keyboard_alone(tmp_path):
         await page.press("ArrowDown", code=40)
         await page.press("Enter", "\r", 13)
         await page.until("document.getElementById('details').open")
-        text = await page.js("document.getElementById('details-body').innerText")
-        assert "Candidates" in text
-        assert "(chosen)" in text
-        assert "Prefill" in text
+        body = "document.getElementById('details-body').innerText"
+        await page.until(f"{body}.includes('(chosen)')")
+        text = await page.js(body)
+        assert "Candidate" in text
+        assert "Harm" in text
         await page.press("Escape", code=27)
         assert await page.js("document.activeElement.closest('#decision-rows') !== null")
         assert page.said == []
@@ -166,7 +167,7 @@ async def test_it_fits_and_is_pictured(tmp_path):
         assert await page.js(size) > 20
         await page.size(400, 860)
         await page.js("document.querySelector('#decision-rows tr:last-child button').click()")
-        await page.until("document.getElementById('details').open")
+        await page.until("document.getElementById('details-body').innerText.includes('(chosen)')")
         assert not await page.js(WIDER)
         assert page.said == []
         await page.size(1440, 900)

@@ -8,8 +8,10 @@ import re
 import pytest
 
 from balancer.accounting import watch
+from balancer.accounting.receipts import Receipts
+from balancer.accounting.record import Record
 from balancer.config import ConfigError, Mistake
-from balancer.core.types import Health
+from balancer.core.types import Decision, Health, ReplicaId
 from balancer.frontend import live
 from tests.fakes.balancer import balancing, cluster
 from tests.fakes.client import chat, stream
@@ -52,99 +54,131 @@ async def watching(front, **request):
 @on_both_loops
 async def test_the_state_tells_of_replicas_and_decisions():
     async with cluster(2, admin_port=0) as (front, _):
-        first = await state(front)
-        assert first["watched_s"] < 1
-        assert (first["decisions"], first["alerts"], first["tiers"]) == ([], [], [])
-        assert [each["name"] for each in first["replicas"]] == ["r0", "r1"]
         await front.ask(stream("x", stream_options={"include_usage": True}))
-        told = await state(front)
+        told = await state(front)  # nobody has looked before: what it begins with is what the receipts know
         (decision,) = told["decisions"]
-        replica = next(each for each in told["replicas"] if each["name"] == decision["replica"])
-        assert decision["outcome"]["status"] == 200
-        assert {each["replica"] for each in decision["candidates"]} == {"r0", "r1"}
-        assert decision["candidates"][0]["parts"].keys() == {"wait_s", "work_s", "load_s", "harm_s"}
-        assert (
-            replica["ttft_p50_s"]
-            == replica["ttft_p90_s"]
-            == pytest.approx(decision["outcome"]["ttft_s"], rel=watch.BIN, abs=1e-4)
-        )
-        assert replica["ttft_points_s"][-2:] != [None, None]
-        assert told["total"]["ttft_p90_s"] == replica["ttft_p90_s"]
-        assert told["total"]["answers_per_s"] == 1  # over a second at least
+        assert (decision["status"], decision["state"], decision["attempts"]) == (200, "ended", 1)
+        replica, other = told["replicas"]
+        if replica["name"] != decision["replica"]:
+            replica, other = other, replica
+        assert {replica["name"], other["name"]} == {"r0", "r1"}
+        ttft_s = pytest.approx(decision["ttft_s"], rel=watch.BIN, abs=1e-4)
+        assert replica["ttft_p50_s"] == replica["ttft_p90_s"] == told["total"]["ttft_p90_s"] == ttft_s
+        assert other["ttft_p50_s"] is None
+        assert [each for each in replica["ttft_points_s"] if each is not None] == [[ttft_s, ttft_s]]
+        assert told["watched_s"] == 60
+        assert told["total"]["answers_per_s"] == pytest.approx(1 / 60)
+        assert (told["alerts"], told["tiers"]) == ([], [])
 
 
 @on_both_loops
 async def test_events_come_as_they_happen():
-    async with cluster(admin_port=0) as (front, _):
+    async with cluster(admin_port=0) as (front, (replica,)):
+        answer = []
+        usual, replica.on_post = replica.on_post, lambda *request: answer.append(request)
         watcher = await watching(front)
         assert watcher.answer.get("Content-Type") == "text/event-stream"
         assert watcher.answer.get("Cache-Control") == "no-store"
         await watcher.until(lambda kind, _: kind == "state")
-        await front.ask(chat(model="m"))
-        decision = await watcher.until(lambda kind, _: kind == "decision")
-        outcome = await watcher.until(lambda kind, _: kind == "outcome")
-        assert outcome["number"] == decision["number"]
-        assert (decision["model"], decision["path"]) == ("m", "/v1/chat/completions")
-        # who comes later is told of what was before
+        client = await front.client()
+        client.send(chat(model="m"))
+        made = await watcher.until(lambda kind, _: kind == "decision")
+        assert (made["model"], made["route"], made["state"]) == ("m", "/v1/chat/completions", "running")
+        usual(*answer[0])
+        ended = await watcher.until(lambda kind, told: kind == "decision" and told["state"] == "ended")
+        assert (ended["id"], ended["status"], ended["ended_by"]) == (made["id"], 200, "answer")
+        # who comes later is told of what was before, and its receipt is there
         later = await watching(front)
-        assert (await later.until(lambda kind, _: kind == "decision"))["number"] == decision["number"]
+        assert (await later.until(lambda kind, _: kind == "decision"))["id"] == made["id"]
+        whole = (await admin(front, f"decisions/{made['id']}")).json()
+        assert whole["trail"][0]["candidates"][0]["replica"] == "r0"
 
 
 @async_test
-async def test_a_retry_is_told_as_another_decision_of_the_same_request():
+async def test_a_retry_is_told_at_once():
     async with cluster(2, admin_port=0, policy="round_robin") as (front, replicas):
+        asked = []
+        usual = replicas[1].on_post
         for replica in replicas:
-            replica.on_post = lambda connection, _: connection.respond(503, {"error": {"message": "busy"}})
+            replica.on_post = lambda *request: asked.append(request)
         watcher = await watching(front)
-        await watcher.until(lambda kind, _: kind == "state")
-        assert (await front.ask(chat())).status == 503
-        outcome = await watcher.until(lambda kind, _: kind == "outcome")
-        decisions = [value for kind, value in watcher.events if kind == "decision"]
-        assert len(decisions) >= 2
-        assert {each["request"] for each in decisions} == {decisions[0]["number"]}
-        assert [each["attempt"] for each in decisions] == list(range(1, len(decisions) + 1))
-        assert (outcome["number"], outcome["status"]) == (decisions[-1]["number"], 503)
+        client = await front.client()
+        client.send(chat())
+        first = await watcher.until(lambda kind, _: kind == "decision")
+        asked[0][0].respond(503, {"error": {"message": "busy"}})
+        again = await watcher.until(lambda kind, told: kind == "decision" and told["attempts"] == 2)
+        assert (again["id"], again["state"]) == (first["id"], "running")
+        assert again["replica"] != first["replica"]
+        usual(*asked[1])
+        ended = await watcher.until(lambda kind, told: kind == "decision" and told["state"] == "ended")
+        assert (ended["status"], ended["attempts"]) == (200, 2)
 
 
 @async_test
-async def test_nothing_is_kept_while_nobody_watches(monkeypatch):
+async def test_no_minute_is_kept_while_nobody_watches(monkeypatch):
     monkeypatch.setattr(watch, "LINGER_S", 0.05)
     async with cluster(admin_port=0) as (front, _):
         seen = front.balancer.metrics.watch
         await front.ask(chat())
-        assert (seen.on, seen.number) == (False, 0)
+        assert not seen.on
         await state(front)
-        await front.ask(chat())
-        assert seen.number == 2
-
-        async def over():
-            await front.ask(chat())
-            return not seen.on
+        assert seen.on
 
         async with asyncio.timeout(10):
-            while not await over():
-                pass
-        number = seen.number
+            while seen.on:
+                await front.ask(chat())
+        kept = sum(each.answers for each in seen.total.seconds(0.0))
         await front.ask(chat())
-        assert seen.number == number
+        assert sum(each.answers for each in seen.total.seconds(0.0)) == kept
 
 
 @async_test
-async def test_a_flood_is_counted_and_not_shown():
-    async with cluster(admin_port=0) as (front, _):
-        await state(front)
-        client = await front.client()
-        for _ in range(4 * watch.MOST_SHOWN):
-            await client.ask(chat())
-        seen = front.balancer.metrics.watch
-        decisions = [each for each in seen.since(0) if each.kind == "decision"]
-        assert len(decisions) + seen.skipped == 4 * watch.MOST_SHOWN
-        by_second = {}
-        for each in decisions:
-            by_second[int(each.value["at"])] = by_second.get(int(each.value["at"]), 0) + 1
-        assert (
-            max(by_second.values()) <= 2 * watch.MOST_SHOWN
-        )  # two seconds of our clock touch one of the wall's
+async def test_without_receipts_there_are_no_decisions_and_all_else():
+    async with cluster(admin_port=0, receipts=0) as (front, _):
+        watcher = await watching(front)
+        await watcher.until(lambda kind, _: kind == "state")
+        await front.ask(stream())
+        told = await state(front)
+        assert told["decisions"] == []
+        assert told["watched_s"] < 60
+        assert told["replicas"][0]["ttft_p50_s"] is not None
+
+
+def ended(number, at=1.0, attempts=1):
+    record = Record("/v1/chat/completions", at, model="m", decision_id=f"d{number}")
+    for _ in range(attempts):
+        record.sends(Decision(ReplicaId("r"), "cached"), at, at, ())
+    record.ended_at = at
+    return record
+
+
+def test_a_flood_is_counted_and_not_shown():
+    receipts = Receipts(1000)
+    news = live.News(receipts)
+    for number in range(2 * live.RECENT):
+        receipts.begins(ended(number))
+    news.look(1.0)
+    assert (len(news.since(0)), news.skipped) == (live.RECENT, 0)  # of those before it began, the latest
+    first = json.loads(news.since(0)[-1].text)
+    assert first["id"] == f"d{2 * live.RECENT - 1}"
+    seen = news.number
+    for number in range(200, 200 + 3 * live.MOST_SHOWN):
+        receipts.begins(ended(number))
+    news.look(1.01)  # too soon
+    assert news.since(seen) == []
+    news.look(2.0)
+    assert (len(news.since(seen)), news.skipped) == (live.MOST_SHOWN, 2 * live.MOST_SHOWN)
+    seen = news.number
+    news.look(3.0)
+    assert news.since(seen) == []  # nothing is told twice, nor later
+    assert news.skipped == 2 * live.MOST_SHOWN
+
+
+def test_what_clients_say_is_cut():
+    record = ended(1)
+    record.model = record.tenant = "x" * 5000
+    told = live.told(record)
+    assert (len(told["model"]), len(told["tenant"])) == (live.MOST_TEXT, live.MOST_TEXT)
 
 
 @async_test

@@ -467,3 +467,13 @@ async def test_a_conversation_keeps_its_tier_also_where_the_policy_reads_no_prom
         assert (told(reply)["tier"], told(reply)["tier-reason"]) == ("large", "sticky")
         reply = await tiers.ask(chat("thanks", model="auto"))
         assert told(reply)["tier"] == "small"
+
+
+@async_test
+async def test_the_bundled_score_goes_to_the_default_where_it_knows_nothing():
+    async with tiered({"auto": {"tiers": ["small", "large"], "threshold": 0.3, "default": "large"}}) as tiers:
+        easy = await tiers.ask(chat("What is the capital of France?", model="auto"))
+        assert (told(easy)["tier"], float(told(easy)["score"]) < 0.3) == ("small", True)
+        unknown = await tiers.ask(chat("\U0001f600", model="auto"))
+        assert (told(unknown)["tier"], told(unknown)["tier-reason"]) == ("large", "default")
+        assert "score" not in told(unknown)

@@ -67,11 +67,14 @@ class Ledger(RuleBasedStateMachine):
             given = {"replicas": ["http://a"], "policy": self.policy, "index_max_blocks": 40}
             policy = make_policy(Settings.model_validate(given), Random(seed).random)
         self.fleet = Fleet([self.new() for _ in range(3)])
-        self.decider = Decider(self.fleet, policy, HealthPolicy(), limits)
+        self.decider = self.make_decider(policy, limits, seed)
         self.states = list(self.fleet)  # and all that have gone
         self.open = []
         self.over = []
         self.held = []
+
+    def make_decider(self, policy, limits, seed):
+        return Decider(self.fleet, policy, HealthPolicy(), limits)
 
     def new(self, name=None):
         self.joined += 1
@@ -149,7 +152,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(number=which)
     def first_token(self, number):
         attempt = self.chosen(number)
-        attempt.charge.first_token(self.now)
+        self.decider.first_token(attempt.charge, self.now)
         attempt.owed_tokens = 0
 
     @precondition(lambda self: self.open)
@@ -179,8 +182,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(number=which, usage=usages)
     def is_told_of_again_when_it_is_over(self, number, usage):
         attempt = self.over[number % len(self.over)]
-        attempt.charge.first_token(self.now)
-        attempt.charge.release(self.now, usage)
+        self.decider.first_token(attempt.charge, self.now)
         self.decider.ended(attempt.charge, self.now, usage, output_events=7)
 
     # -- replicas

@@ -140,6 +140,9 @@ class Line:
 
     def leave(self, waiting: Waiting) -> None:
         """It has been sent, or its client has gone. Further calls do nothing."""
+        self._leave(waiting)
+
+    def _leave(self, waiting: Waiting) -> None:
         if waiting in self._retries:
             self._retries.remove(waiting)
         else:
@@ -176,12 +179,12 @@ class Line:
                 found = self._next(queue, self._fleet.eligible(_model(first), now, among=_among(first)), now)
             except Refused as refused:
                 for waiting in list(queue.waiting):
-                    self.leave(waiting)
+                    self._leave(waiting)
                     yield waiting, refused
                 found = None
             if found is not None:
                 queue.rate.sent(now)
-                self.leave(found[0])
+                self._leave(found[0])
                 yield found
             if found is None or not queue:
                 pools.remove(first)
@@ -214,11 +217,11 @@ class Line:
             try:
                 free = below_limit(self._fleet.eligible(request.model, now, waiting.tried, request.among))
             except Refused as refused:
-                self.leave(waiting)
+                self._leave(waiting)
                 yield waiting, refused
                 continue
             if free:
-                self.leave(waiting)
+                self._leave(waiting)
                 yield waiting, self._policy.choose(request, free, now)._replace(wait=False)
 
     # -- who may not wait
@@ -247,7 +250,7 @@ class Line:
 
     def _refuse(self, waiting: Waiting, reason: Reason, now: float) -> None:
         refusal = self._refusal(waiting.request, reason, now)
-        self.leave(waiting)
+        self._leave(waiting)
         self._refusals.append((waiting, refusal))
 
     def _refusal(self, request: RequestView, reason: Reason, now: float) -> Refused:

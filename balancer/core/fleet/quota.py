@@ -50,8 +50,16 @@ class Quota:
         self._pauses = 0
 
     def __repr__(self) -> str:
-        limits = (self._requests and self._requests.per_minute, self._tokens and self._tokens.per_minute)
-        return f"<Quota of {limits[0]} requests and {limits[1]} tokens a minute>"
+        return "<Quota of {} requests and {} tokens a minute>".format(*self.limits)
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """Requests and tokens a minute."""
+        requests, tokens = self._requests, self._tokens
+        return (
+            None if requests is None else requests.per_minute,
+            None if tokens is None else tokens.per_minute,
+        )
 
     def limit(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         """Other limits hold; what was taken of those that stay is kept in mind."""

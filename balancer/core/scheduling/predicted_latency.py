@@ -304,8 +304,15 @@ class PredictedLatency(Indexed):
 
     def joined(self, replica: ReplicaState) -> None:
         super().joined(replica)
-        lane = Lane(replica, Speed(self._siblings_of(replica)))
+        lane = Lane(replica, self._speed(replica))
         self._lanes[replica.slot] = self._lane_of[replica.id] = lane
+
+    def _speed(self, replica: ReplicaState) -> Speed:
+        return Speed(self._siblings_of(replica))
+
+    def speed_of(self, replica: ReplicaId) -> Speed:
+        """What was learned of the replica."""
+        return self._lane_of[replica].speed
 
     def left(self, replica: ReplicaState) -> None:
         super().left(replica)

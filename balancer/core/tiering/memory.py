@@ -32,7 +32,7 @@ class Tiering:
 
     def __init__(self, tiers: Mapping[str, Tier], calibration: Calibration = lambda _: None) -> None:
         self.tiers = tiers
-        self._calibration = calibration
+        self.calibration = calibration
         self.sticky = Sticky()
         self._steps: dict[str, Steps] = {}
 
@@ -41,7 +41,7 @@ class Tiering:
 
     def calibrated(self, calibration: Calibration) -> None:
         """The classifiers are others, or calibrated anew: quality floors begin again, and all else stays."""
-        self._calibration = calibration
+        self.calibration = calibration
         self._steps = {
             name: steps
             for name, steps in self._steps.items()
@@ -99,7 +99,7 @@ class Tiering:
         if known is not None and known.virtual.target == virtual.target and len(known.cuts) == steps:
             known.virtual = virtual
             return known
-        calibrated = self._calibration(virtual)
+        calibrated = self.calibration(virtual)
         cuts = [cut_of(virtual.target, step, calibrated) for step in range(1, steps + 1)]
         self._steps[virtual.name] = made = Steps(virtual, cuts, [Exchange() for _ in cuts])
         return made

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64_intdigest
 
 from balancer.core.tiering.complaints import complains
-from balancer.core.tiering.types import Plan, Text
+from balancer.core.tiering.types import Plan, Signs, Text
 
 MOST = 50_000
 """Conversations that are remembered, the latest."""
@@ -64,7 +64,8 @@ class Sticky:
         key = _key(plan)
         if key is None:
             return
-        self._kept[key] = Kept(tier, tokens, least, _said(plan.text.last), propensity)
+        said = _said(plan.text.last) if plan.signs is None else plan.signs.said
+        self._kept[key] = Kept(tier, tokens, least, said, propensity)
         self._kept.move_to_end(key)
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
@@ -72,23 +73,26 @@ class Sticky:
 
 def trouble(plan: Plan, kept: Kept) -> str:
     """What says that the conversation goes badly; empty: nothing."""
-    text = plan.text
     if plan.rating is not None and plan.rating < 0.5:
         return "rated"
-    if text.tool_failed:
+    signs = plan.signs or read_signs(plan.text)
+    if signs.tool_failed:
         return "tool failed"
-    if _repeated(text, kept):
+    if signs.again and (signs.repeats or signs.said == kept.said):
         return "repeated"
-    if complains(text.last, text.last_bytes):
-        return "dissatisfied"
-    return ""
+    return "dissatisfied" if signs.complains else ""
 
 
-def _repeated(text: Text, kept: Kept) -> bool:
+def read_signs(text: Text) -> Signs:
     words = _words(text.last)
-    if len(words) < FEWEST_CHARS:
-        return False
-    return _said(text.last) == kept.said or f" {words} " in f" {_words(text.before)} "
+    again = len(words) >= FEWEST_CHARS
+    return Signs(
+        _said(text.last),
+        again,
+        again and f" {words} " in f" {_words(text.before)} ",
+        complains(text.last, text.last_bytes),
+        text.tool_failed,
+    )
 
 
 def _words(text: str) -> str:

@@ -158,6 +158,18 @@ class Text:
     tool_failed: bool = False
 
 
+class Signs(NamedTuple):
+    """What a conversation's last user turn shows of how it goes (core/tiering/sticky.py): `said` is a hash of it, 0 if it says
+    nothing; `again`: it is long enough to repeat a turn by intent, `repeats`: it does repeat one that is still in the prompt.
+    """
+
+    said: int
+    again: bool
+    repeats: bool
+    complains: bool
+    tool_failed: bool
+
+
 class Classifier(ABC):
     """`score` is bounded in time whatever the request is, and never raises."""
 
@@ -223,6 +235,10 @@ class Plan:
     rating: float | None = None
     left: list[tuple[str, Trouble]] = field(default_factory=list)
     choice: "Choice | None" = None
+    signs: Signs | None = None  # of `text`, if they were read before
+    number: int = field(
+        default=0, init=False, repr=False, compare=False
+    )  # its place in the journal, if there is one
 
 
 class Offer(NamedTuple):

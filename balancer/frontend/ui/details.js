@@ -1,4 +1,4 @@
-// What opens when a row is entered: the receipt of a decision, or all that is known of a replica.
+// What opens when a row is entered: the receipt of a decision, which is fetched then, or all that is known of a replica.
 
 import { $, NONE, clock, el, percent, seconds, span, usd, whole } from "./dom.js";
 
@@ -20,60 +20,82 @@ function list(pairs) {
   return found;
 }
 
-export function receipt(decision, outcome, price) {
-  const tier = decision.tier;
-  open(
-    `Decision ${decision.id ?? decision.number}`,
-    list([
-      ["Made at", clock(decision.at)],
-      ["Replica", decision.replica],
-      ["Why", decision.reason],
-      ["Request", `${decision.path}, attempt ${decision.attempt}`],
-      ["Model", decision.model],
-      ["Tenant", decision.tenant],
-      ["Prompt", `${whole(decision.matched_tokens)} tokens believed to be cached there, ${whole(decision.uncached_tokens)} to compute`],
-      ["Waited here", decision.waited_s === null ? null : seconds(decision.waited_s)],
-      ["Decided in", decision.decided_s === null ? null : `${(decision.decided_s * 1000).toFixed(2)} ms`],
-      ["First token expected", decision.predicted_ttft_s === null ? null : seconds(decision.predicted_ttft_s)],
-    ]),
-    tier && el("h3", {}, "Tier"),
-    tier && list([
-      ["Asked for", tier.asked],
-      ["Got", tier.name],
-      ["Why", tier.reason],
-      ["Rule", tier.rule],
-      ["Score", tier.score === null ? null : `${tier.score.toFixed(3)}${tier.threshold === null ? "" : `, threshold ${tier.threshold.toFixed(3)}`}`],
-      ["Left before", tier.left.map(([name, why]) => `${name} (${why})`).join(", ")],
-    ]),
-    el("h3", {}, "What came of it"),
-    outcome === undefined ? el("p", {}, "It is still under way.") : list([
-      ["Status", `${outcome.status}, ended by ${outcome.ended_by}`],
-      ["First token", seconds(outcome.ttft_s)],
-      ["Whole answer", seconds(outcome.duration_s)],
-      ["Attempts", outcome.attempts],
-      ["Went on elsewhere", outcome.resumed || null],
-      ["Tokens", outcome.prompt_tokens === null ? null
-        : `${whole(outcome.prompt_tokens)} in (${outcome.cached_tokens === null ? "cached: not told" : `${whole(outcome.cached_tokens)} cached`}), ${whole(outcome.output_tokens)} out`],
-      ["Cost", outcome.usd === null ? null : usd(outcome.usd)],
-    ]),
-    el("h3", {}, price ? "Candidates, by cost in seconds" : "Candidates, by cost"),
-    candidates(decision),
-  );
+/** Opens at once, and shows what is known of the decision when that has come. */
+export async function receipt(id, key) {
+  open(`Decision ${id}`, el("p", {}, "Reading …"));
+  let parts;
+  try {
+    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const answer = await fetch(`admin/decisions/${encodeURIComponent(id)}`, { headers, cache: "no-store", credentials: "omit" });
+    const told = await answer.json();
+    parts = answer.ok ? shown(told) : [el("p", {}, told.error?.message ?? `It answered ${answer.status}.`)];
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    parts = [el("p", {}, "It could not be read: no connection.")];
+  }
+  if ($("details-title").textContent === `Decision ${id}`) open(`Decision ${id}`, ...parts);
 }
 
-function candidates(decision) {
-  if (!decision.candidates.length) return el("p", {}, "The policy tells of none.");
-  const parts = decision.candidates.some((each) => each.parts);
-  const heads = ["Replica", "Cost", ...(parts ? ["Wait", "Prefill", "Load", "Harm"] : []), "Matched", "In flight", "Pending"];
-  const rows = decision.candidates.map((each) => {
-    const cost = parts ? seconds(each.cost) : String(Math.round(each.cost * 1000) / 1000);
-    const split = !parts ? [] : ["wait_s", "work_s", "load_s", "harm_s"].map((name) => (each.parts ? seconds(each.parts[name]) : NONE));
-    const cells = [cost, ...split, whole(each.matched_tokens), whole(each.in_flight), whole(each.pending_tokens)];
-    return el("tr", { class: each.replica === decision.replica ? "chosen" : null },
-      el("th", { scope: "row" }, each.replica + (each.replica === decision.replica ? " (chosen)" : "")),
-      ...cells.map((text) => el("td", { class: "n" }, text)));
+function shown(told) {
+  const usage = told.usage;
+  const tiering = told.tiering;
+  return [
+    list([
+      ["Asked at", clock(told.at)],
+      ["Request", `${told.route}${told.attempts > 1 ? `, ${told.attempts} attempts` : ""}`],
+      ["Model", told.model],
+      ["Tenant", told.tenant],
+      ["Answer", told.state === "running" ? "it is still under way" : `${told.status}, ended by ${told.ended_by}`],
+      ["First token", told.ttft_s === null ? null : `${seconds(told.ttft_s)}${told.predicted_ttft_s === null ? "" : `, expected ${seconds(told.predicted_ttft_s)} after it was sent`}`],
+      ["Whole answer", told.duration_s === null ? null : seconds(told.duration_s)],
+      ["Waited here", told.waited_s === null ? null : seconds(told.waited_s)],
+      ["Went on elsewhere", told.resumed || null],
+      ["Tokens", usage && `${whole(usage.prompt_tokens)} in (${usage.cached_tokens === null ? "cached: not told" : `${whole(usage.cached_tokens)} cached`}), ${whole(usage.output_tokens)} out`],
+    ]),
+    tiering && el("h3", {}, "Tier"),
+    tiering && list([
+      ["Asked for", tiering.asked],
+      ["Got", tiering.tier],
+      ["Why", tiering.reason],
+      ["Rule", tiering.rule],
+      ["Score", tiering.score === null ? null : `${tiering.score.toFixed(3)}${tiering.threshold === null ? "" : `, threshold ${tiering.threshold.toFixed(3)}`}`],
+      ["Test", tiering.arm],
+      ["Left before", tiering.left.map((each) => `${each.tier} (${each.why})`).join(", ")],
+      ["Cost", tiering.usd === null ? null : `${usd(tiering.usd)}; of the others: ${tiering.options.filter((each) => each.tier !== tiering.tier).map((each) => `${each.tier} ${usd(each.usd)}`).join(", ") || NONE}`],
+    ]),
+    ...told.trail.flatMap((attempt, at) => attempted(attempt, told.trail.length > 1 ? `Attempt ${at + 1}` : "The decision")),
+  ].filter(Boolean);
+}
+
+function attempted(attempt, title) {
+  return [
+    el("h3", {}, title),
+    list([
+      ["Replica", attempt.replica],
+      ["Why", attempt.rule ? `${attempt.reason}: ${attempt.rule}` : attempt.reason],
+      ["Tier", attempt.tier],
+      ["Cached there", `${whole(attempt.matched_tokens.routing_history)} tokens believed${attempt.matched_tokens.confirmed_by_usage === null ? "" : `, ${whole(attempt.matched_tokens.confirmed_by_usage)} by its answer`}`],
+      ["First token", attempt.ttft_s === null ? null : `${seconds(attempt.ttft_s)} after it was sent`],
+      ["Came of it", attempt.outcome === null ? "it goes on" : `${attempt.outcome}${attempt.status === null ? "" : `, ${attempt.status}`}`],
+    ]),
+    candidates(attempt.candidates),
+  ];
+}
+
+const MOST_CANDIDATES = 100;
+
+function candidates(list_) {
+  if (!list_.length) return el("p", {}, "The policy tells of no candidates.");
+  const parts = [...new Set(list_.flatMap((each) => Object.keys(each.parts_s ?? {})))];
+  const heads = ["Candidate", "Cost", ...parts.map((each) => each[0].toUpperCase() + each.slice(1)), "Matched", "In flight", "Pending"];
+  const rows = list_.slice(0, MOST_CANDIDATES).map((each) => {
+    const cost = parts.length ? seconds(each.cost) : String(Math.round(each.cost * 1000) / 1000);
+    const split = parts.map((name) => seconds(each.parts_s?.[name]));
+    const cells = [cost, ...split, whole(each.matched_tokens.routing_history), whole(each.in_flight), whole(each.pending_tokens)];
+    return el("tr", { class: each.chosen ? "chosen" : null },
+      el("th", { scope: "row" }, each.replica + (each.chosen ? " (chosen)" : "")), ...cells.map((text) => el("td", { class: "n" }, text)));
   });
-  const left = decision.candidates_in_all - decision.candidates.length;
+  const left = list_.length - rows.length;
   return el("div", { class: "scroll", role: "region", "aria-label": "Candidates", tabindex: "0" },
     el("table", { "aria-label": "Candidates" },
       el("thead", {}, el("tr", {}, ...heads.map((text, at) => el("th", { scope: "col", class: at ? "n" : null }, text)))),

@@ -20,6 +20,8 @@ function showState(state) {
   showReplicas(state.replicas);
   showTiers(state.tiers);
   showAlerts(state.alerts);
+  skipped = state.skipped;
+  tellMissed();
 }
 
 function showFigures(state) {
@@ -126,52 +128,63 @@ function showAlerts(list) {
 
 // ---- decisions
 
-const decisions = new Map(); // by number: { row, told, outcome, cells }
+const decisions = new Map(); // by id: { row, told, cells }
 let paused = false;
 let missed = 0;
+let skipped = 0;
 
 function showDecision(told) {
-  if (paused) { missed++; tellMissed(); return; }
-  const button = el("button", { type: "button", class: "row", tabindex: "-1", "aria-label": `Receipt of ${clock(told.at)}, ${told.replica}` }, clock(told.at));
-  const cell = (text, kind) => el("td", { class: kind, title: text }, text);
-  const first = el("td", { class: "n" }, "…");
-  const status = el("td", { class: "n" }, told.attempt > 1 ? `try ${told.attempt}` : "…");
-  const row = el("tr", { class: "new" },
-    el("th", { scope: "row" }, button), cell(told.replica), cell(told.reason), cell(told.model ?? NONE, "wide"),
-    cell(told.tier ? `${told.tier.name} (${told.tier.reason})` : NONE, "wide"), cell(told.tenant ?? NONE, "wide"),
-    el("td", { class: "n wide" }, whole(told.matched_tokens)), first, status);
-  const known = { row, told, first, status, outcome: undefined };
-  button.addEventListener("click", () => details.receipt(told, known.outcome, told.candidates.some((each) => each.parts)));
-  if (told.request !== told.number) retried(told);
-  decisions.set(told.number, known);
-  $("decision-rows").prepend(row);
-  $("no-decisions").hidden = true;
-  for (const [number, old] of decisions) {
+  let known = decisions.get(told.id);
+  if (!known) {
+    if (paused) { missed++; tellMissed(); return; }
+    known = newDecision(told);
+    decisions.set(told.id, known);
+    $("decision-rows").prepend(known.row);
+    $("no-decisions").hidden = true;
+    forgetOldest();
+    stopDecisions();
+  }
+  fillDecision(known, told);
+}
+
+function newDecision(told) {
+  const button = el("button", { type: "button", class: "row", tabindex: "-1", "aria-label": `Receipt of ${clock(told.at)}, ${told.model ?? ""}` }, clock(told.at));
+  const cells = Object.fromEntries(["replica", "reason", "model", "tier", "tenant", "matched", "ttft", "status"].map((name) => {
+    const wide = ["model", "tier", "tenant", "matched"].includes(name);
+    return [name, el("td", { class: `${["matched", "ttft", "status"].includes(name) ? "n" : ""}${wide ? " wide" : ""}` })];
+  }));
+  button.addEventListener("click", () => details.receipt(told.id, sessionStorage.getItem(KEY)));
+  return { row: el("tr", { class: "new" }, el("th", { scope: "row" }, button), ...Object.values(cells)), cells };
+}
+
+function fillDecision(known, told) {
+  const { cells } = known;
+  const full = (cell, text) => { put(cell, text); cell.title = text; };
+  full(cells.replica, told.replica ?? NONE);
+  full(cells.reason, told.reason ?? NONE);
+  full(cells.model, told.model ?? NONE);
+  full(cells.tier, told.tier ? `${told.tier} (${told.tier_reason})` : NONE);
+  full(cells.tenant, told.tenant ?? NONE);
+  put(cells.matched, whole(told.matched_tokens));
+  const ended = told.state === "ended";
+  put(cells.ttft, ended ? seconds(told.ttft_s) : "…");
+  const word = !ended ? (told.attempts > 1 ? `try ${told.attempts}` : "…")
+    : told.ended_by === "answer" ? String(told.status) : `${told.status} ${told.ended_by}`;
+  const bad = ended && (told.status >= 500 || told.ended_by === "replica");
+  put(cells.status, word, bad ? "bad" : told.attempts > 1 || (ended && told.status >= 400) ? "warn" : "");
+}
+
+function forgetOldest() {
+  for (const [id, old] of decisions) {
     if (decisions.size <= MOST_ROWS) break;
     if (old.row.contains(document.activeElement)) continue;
     old.row.remove();
-    decisions.delete(number);
+    decisions.delete(id);
   }
-  stopDecisions();
-}
-
-function retried(told) {
-  for (const known of decisions.values()) {
-    if (known.told.request === told.request && known.outcome === undefined) put(known.status, "retried", "warn");
-  }
-}
-
-function showOutcome(outcome) {
-  const known = decisions.get(outcome.number);
-  if (!known) return;
-  known.outcome = outcome;
-  put(known.first, seconds(outcome.ttft_s));
-  const text = outcome.ended_by === "answer" ? String(outcome.status) : `${outcome.status} ${outcome.ended_by}`;
-  put(known.status, text, outcome.status >= 500 || outcome.ended_by === "replica" ? "bad" : outcome.status >= 400 ? "warn" : "");
 }
 
 function tellMissed() {
-  put($("skipped"), paused ? `${missed} came since` : "");
+  put($("skipped"), paused ? `${missed} came since` : skipped ? `${whole(skipped)} were too many to show` : "");
 }
 
 $("pause").addEventListener("click", () => {
@@ -226,7 +239,7 @@ async function run() {
   const key = sessionStorage.getItem(KEY);
   try {
     await follow("admin/events", key, {
-      begin, state: showState, decision: showDecision, outcome: showOutcome, link: (text, kind) => put($("link"), text, kind),
+      begin, state: showState, decision: showDecision, link: (text, kind) => put($("link"), text, kind),
     });
   } catch (error) {
     if (!(error instanceof WrongKey)) { put($("link"), "this page has a defect: load it anew", "bad"); throw error; }

@@ -38,7 +38,7 @@ def made_up(rng, source, task, columns, rows):
     for number in range(rows):
         hard = rng.random() < 0.5
         words = [f"{source}{number}", *rng.choice(WORDS, 8 + 8 * hard)]
-        prompt = " ".join([*words, "prove why" if hard else "name it"])
+        prompt = " ".join([task, *words, "prove why" if hard else "name it"])
         weak, strong = float(rng.random() < (0.2 if hard else 0.8)), float(rng.random() < 0.85)
         yield {"source": source, "task": task, "prompt": prompt, columns[0]: weak, columns[1]: strong}
 
@@ -58,8 +58,11 @@ def directory(tmp_path_factory):
     routellm = ("mixtral_8x7b", "gpt4_1106")
     rows = [
         row
-        for source, task in (("routellm-mmlu", "a"), ("routellm-mmlu", "b"), ("routellm-gsm8k", "gsm"))
-        for row in made_up(rng, source, task, routellm, 80)
+        for source, task, count in (
+            *(("routellm-mmlu", subject, 15) for subject in "abcdefghij"),
+            ("routellm-gsm8k", "gsm", 80),
+        )
+        for row in made_up(rng, source, task, routellm, count)
     ]
     write(path / "routellm_eval.csv.gz", [{**row, "contaminated": int(i == 0)} for i, row in enumerate(rows)])
     arena = ("claude-3-haiku-20240307", "gemini-2.0-flash-001")
@@ -69,7 +72,7 @@ def directory(tmp_path_factory):
 
 def test_rows_are_read(directory):
     data = load(directory, check=False)
-    assert len(data.prompts) == 240 - 1 + 120
+    assert len(data.prompts) == 230 - 1 + 120
     assert sorted(set(data.families.tolist())) == ["gsm", "mmlu", "routerarena"]
     assert set(data.weak.tolist()) == {0.0, 1.0}
 
@@ -111,6 +114,8 @@ def test_the_command_measures_and_shows(directory, tmp_path):
     shown = CliRunner().invoke(app, ["tiers", "--render", str(result)])
     assert shown.exit_code == 0
     assert "MT-Bench, held out" in shown.output
+    unseen = next(row for row in found["rows"] if row["title"] == "MMLU, unseen subjects")
+    assert unseen["apgr"]["value"] > 0.6
 
 
 def test_without_data_there_is_nothing_to_measure():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from balancer.core.scheduling import LeastRequests, PowerOfTwo, Random, RoundRobin, Session
 from balancer.core.scheduling.rendezvous import FLOOR
-from balancer.core.scheduling.session import session_key
+from balancer.core.scheduling.session import hashed, session_key
 from tests.core.states import replica, replicas, request, sample
 
 
@@ -132,10 +132,17 @@ def test_no_replica_gets_more_than_its_bound(sessions, count):
 
 
 def test_what_names_a_session():
-    assert session_key(request(session="x", conversation=b"c")) == b"sx"
+    assert session_key(request(session="x", conversation=b"c")) == session_key(request(session="x"))
+    assert session_key(request(session="x")) != session_key(request(conversation=b"x"))
     assert session_key(request(conversation=b"x")) == b"cx"
     assert session_key(request()) is None
     assert session_key(request(session="\udcff"))
+
+
+def test_a_session_is_known_by_its_hash():
+    assert "anna" not in hashed("anna@example.com")
+    assert session_key(request(session=hashed("anna"))) == session_key(request(session="anna"))
+    assert hashed("#" + 32 * "x") != "#" + 32 * "x"  # looks like a hash, and is none
 
 
 def test_no_session_goes_to_the_least_loaded():

@@ -19,6 +19,7 @@ from balancer.core.scheduling.indexed import uncached_tokens
 from balancer.core.scheduling.peers.lowest_cost import LowestCost
 from balancer.core.scheduling.peers.window import Window
 from balancer.core.scheduling.rendezvous import rendezvous
+from balancer.core.scheduling.session import hashed
 from balancer.core.types import Decision, RequestView
 
 BETA = 1.0
@@ -43,7 +44,7 @@ class ProductionStackLoadAware(LowestCost):
             ]
             return self._lowest(request, by_name, matched, costs, "highest_score")
         if request.session is not None:
-            home = rendezvous(request.session.encode("utf-8", "surrogatepass"), by_name)[0]
+            home = rendezvous(hashed(request.session).encode("utf-8", "surrogatepass"), by_name)[0]
             return Decision(home.id, "session", 0, uncached_tokens(request, 0))
         rates = [self._sent[replica].total(now) for replica in by_name]
         return self._lowest(request, by_name, matched, rates, "lowest_rate")

@@ -100,23 +100,33 @@ def ends(text: str) -> bytes:
     return data if len(data) <= 2 * END_BYTES else data[:END_BYTES] + data[-END_BYTES:]
 
 
+_FIRST: Final = np.zeros(1, np.int64)
+_NONE: Final = np.zeros(0, np.int64)
+
+
+def _unspaced(data: Bytes) -> NDArray[np.int64]:
+    """Where characters of scripts without spaces begin: kana, Han and Hangul, and Thai and Lao, of three bytes each."""
+    leads = (data >= 0xE3) & (data <= 0xED)
+    thai = np.flatnonzero(data[:-1] == 0xE0)
+    if len(thai):
+        leads[thai[(data[thai + 1] >= 0xB8) & (data[thai + 1] <= 0xBB)]] = True
+    return np.flatnonzero(leads[:-2])
+
+
 def _bounds(data: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where words start and end. Characters of scripts without spaces are taken in pairs."""
     inside = _WORD[data]
-    leads = (data >= 0xE3) & (data <= 0xED)  # kana, Han, Hangul
-    thai = np.flatnonzero(data[:-1] == 0xE0)
-    leads[thai[(data[thai + 1] >= 0xB8) & (data[thai + 1] <= 0xBB)]] = True
-    at = np.flatnonzero(leads[:-2]) if len(data) > 2 else np.zeros(0, np.int64)
+    at = _unspaced(data) if len(data) > 2 and data.max() >= 0xE0 else _NONE
     if len(at):
         inside[at] = inside[at + 1] = inside[at + 2] = False
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     if len(inside) and inside[0]:
-        edges = np.concatenate(([0], edges))
+        edges = np.concatenate((_FIRST, edges))
     if len(edges) % 2:
         edges = np.append(edges, len(data))
     starts, stops = edges[::2], edges[1::2]
     if len(at):
-        paired = at[:-1][np.diff(at) == 3]
+        paired = at[:-1][at[1:] - at[:-1] == 3]
         starts, stops = np.concatenate((starts, paired)), np.concatenate((stops, paired + 6))
         order = np.argsort(starts, kind="stable")
         starts, stops = starts[order], stops[order]
@@ -194,8 +204,8 @@ def featurize(text: str, characters: int | None = None) -> Features:
     concepts = _LEXICON[mixed >> _TO_LEXICON]
     length = float(len(text) if characters is None else characters)
     if not text.isascii():  # one of Han, kana or Hangul says as much as three letters
-        heads = max(1, np.count_nonzero(raw & 0xC0 != 0x80))
-        length *= 1.0 + 2.0 * np.count_nonzero((raw >= 0xE3) & (raw <= 0xED)) / heads
+        heads = max(1, int(np.count_nonzero(raw & 0xC0 != 0x80)))
+        length *= 1.0 + 2.0 * int(np.count_nonzero((raw >= 0xE3) & (raw <= 0xED))) / heads
     return Features(ids, values, _shape(raw, stops - starts, words, concepts, length))
 
 
@@ -207,10 +217,7 @@ def _shape(
     count = len(words)
     many = max(1, count)
     digits = classes == _DIGIT
-    lines = np.flatnonzero(classes[:-2] == _LINE) + 1
-    first, second = raw[lines], raw[lines + 1]
-    letters = (first >= ord("A")) & (first <= ord("J")) & ((second == ord(".")) | (second == ord(")")))
-    bullets = (first == ord("-")) | (first == ord("*")) | digits[lines]
+    bullets, options = _listed(raw, classes) if counts[_LINE] else (0, 0)
     ordered = np.sort(words)
     sentences = 1 + counts[7 + 8] + counts[7]
     before, after = classes[:-1], classes[1:]
@@ -224,10 +231,19 @@ def _shape(
         log1p(bytes(raw).count(b"```")),
         log1p(np.count_nonzero(digits[1:] & ~digits[:-1])),
         np.count_nonzero((after == _UPPER) & (before == _SPACE)) / many,
-        log1p(np.count_nonzero(bullets)),
-        log1p(np.count_nonzero(letters)),
+        log1p(bullets),
+        log1p(options),
         log1p(count / sentences),
     )
     rest = np.concatenate((counts[1:], np.bincount(concepts, minlength=len(_GROUPS) + 1)[1:]))
     shares = rest / np.where(_OF_BYTES, max(1, len(raw)), many)
     return np.concatenate((np.array(head), np.log1p(rest), np.sqrt(shares))).astype(np.float32)
+
+
+def _listed(raw: Bytes, classes: Bytes) -> tuple[int, int]:
+    """Lines that begin as one of a list, and as an answer to choose: "A." to "J)"."""
+    lines = np.flatnonzero(classes[:-2] == _LINE) + 1
+    first, second = raw[lines], raw[lines + 1]
+    letters = (first >= ord("A")) & (first <= ord("J")) & ((second == ord(".")) | (second == ord(")")))
+    bullets = (first == ord("-")) | (first == ord("*")) | (classes[lines] == _DIGIT)
+    return int(np.count_nonzero(bullets)), int(np.count_nonzero(letters))

@@ -59,8 +59,8 @@ class Prior(Classifier):
         self._words: Floats = arrays["words"].astype(np.float32)
         self._mean: Floats = arrays["mean"].astype(np.float32)
         self._scale: Floats = arrays["scale"].astype(np.float32)
-        self._shape: Floats = arrays["shape"].astype(np.float32)
-        self._members: Floats = arrays["members"].astype(np.float32)
+        coefficients = np.concatenate((arrays["shape"][None], arrays["members"])).astype(np.float32)
+        self._counts, self._products = coefficients[:, :COUNTS].copy(), coefficients[:, COUNTS:].copy()
         self._apart = float(arrays["apart"])
         self._quantiles: list[float] = arrays["quantiles"].astype(np.float64).tolist()
         if self._words.shape != (BUCKETS,) or len(self._mean) != len(SHAPE):
@@ -70,13 +70,18 @@ class Prior(Classifier):
         features, why = view(text)
         if why:
             return Score(0.5, known=False, why=why)
-        shape = columns(features.shape, self._mean, self._scale)
-        raw = float(self._shape @ shape)
-        if features.shape[_CONTINUED] < sqrt(FOREIGN):
+        foreign = bool(features.shape[_CONTINUED] >= sqrt(FOREIGN))
+        z = np.minimum(
+            np.maximum((features.shape - self._mean) / self._scale, -CLIP), CLIP
+        )  # as `columns`, of one
+        if foreign:
+            z[_ENGLISH] = 0.0
+        said = self._counts @ z[:COUNTS] + z[_CHARACTERS] * (self._products @ z[_INTERACTS])
+        raw = float(said[0])
+        if not foreign:
             raw += float(self._words[features.ids] @ features.values)
-        said = self._members @ shape
-        said -= said.sum() / len(said)
-        apart = self._apart * sqrt(float(said @ said) / len(said))
+        members = said[1:] - said[1:].sum() / (len(said) - 1)
+        apart = self._apart * sqrt(float(members @ members) / len(members))
         low, value, high = self._share(raw - apart), self._share(raw), self._share(raw + apart)
         return Score(value, (high - low) / 2.0, why="prior")
 

@@ -100,3 +100,17 @@ def test_any_text_has_a_score(said, turns, before):
     )
     assert 0.0 <= score.value <= 1.0
     assert 0.0 <= score.spread <= 0.5
+
+
+@pytest.mark.parametrize(
+    "said", ["Prove $x^2 = 3$ for who she is\n- a\n- b", "докажите 2 + 2", "words " * 199 + "end"]
+)
+def test_one_is_scored_as_many_are(said):
+    """What is fitted on `columns` is what serves."""
+    rng = np.random.default_rng(5)
+    given = arrays(
+        mean=rng.random(len(SHAPE)), scale=1 + rng.random(len(SHAPE)), shape=rng.normal(size=WIDTH),
+        quantiles=np.linspace(-60.0, 60.0, 5),
+    )  # fmt: skip
+    raw = float(columns(featurize(said).shape, given["mean"], given["scale"]) @ given["shape"])
+    assert Prior(given).score(text(said)).value == pytest.approx((raw + 60) / 120, abs=1e-5)
