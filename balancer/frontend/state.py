@@ -74,7 +74,8 @@ class States:
         names = {replica.id for replica in known}
         self._caches = {name: counts for name, counts in self._caches.items() if name in names}
         hits = {replica.id: found for replica in fleet if (found := self._hits(replica, now)) is not None}
-        watched_s = min(now - watch.since_s, WINDOW_S) if watch.on else 0.0
+        up_s = now - self._began_s
+        watched_s = min(now - watch.since_s, WINDOW_S, up_s) if watch.on else 0.0
         seconds = watch.total.seconds(now)
         over_s = max(watched_s, 1.0)
         ttft = watch.total.ttft(now)
@@ -88,7 +89,7 @@ class States:
             "at": time(),
             "version": __version__,
             "policy": self._reloader.loaded.settings.policy,
-            "up_s": now - self._began_s,
+            "up_s": up_s,
             "watched_s": watched_s,
             "draining": self._is_draining(),
             "total": {

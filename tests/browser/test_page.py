@@ -157,7 +157,7 @@ async def test_it_fits_and_is_pictured(tmp_path):
             ("4k", 3840, 2160, "dark"),
         ):
             await page.size(width, height, 0.5 if name == "4k" else 1)
-            await page.prefer(prefers_color_scheme=theme)
+            await page.prefer(prefers_color_scheme=theme, prefers_reduced_motion="reduce")
             await asyncio.sleep(0.3 if PICTURES else 0)
             assert not await page.js(WIDER), name
             cut = "[...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth).length"
@@ -166,7 +166,10 @@ async def test_it_fits_and_is_pictured(tmp_path):
         size = "parseFloat(getComputedStyle(document.body).fontSize)"
         assert await page.js(size) > 20
         await page.size(400, 860)
-        await page.js("document.querySelector('#decision-rows tr:last-child button').click()")
+        await page.js(
+            "[...document.querySelectorAll('#decision-rows tr')].find((row) => row.cells[4].textContent.startsWith('large') "
+            "&& row.lastChild.textContent === '200').querySelector('button').click()"
+        )
         await page.until("document.getElementById('details-body').innerText.includes('(chosen)')")
         assert not await page.js(WIDER)
         assert page.said == []

@@ -25,7 +25,7 @@ export const seconds = (s) =>
   s === null || s === undefined ? NONE : s < 0.9995 ? `${Math.round(s * 1000)} ms` : s < 120 ? `${s.toFixed(1)} s` : span(s);
 export const percent = (share) => (share === null || share === undefined ? NONE : `${Math.round(share * 100)} %`);
 export const whole = (n) => (n === null || n === undefined ? NONE : Math.round(n).toLocaleString("en"));
-export const usd = (n) => (n === null || n === undefined ? NONE : `$${n < 10 ? n.toFixed(4) : n.toFixed(2)}`);
+export const usd = (n) => (n === null || n === undefined ? NONE : `$${n < 1 ? n.toFixed(4) : n.toFixed(2)}`);
 export const clock = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
 
 export function span(s) {
