@@ -142,7 +142,7 @@ class Balancer:
             outcomes=self.outcomes,
             is_draining=self._is_draining,
         )
-        self.metrics.name_tenants(keys.names)
+        self.metrics.name_tenants((*keys.names, *settings.tenants))
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
         )

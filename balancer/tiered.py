@@ -237,11 +237,10 @@ class Tiers:
         usd = self._prices.usd(tier, usage)
         if usd is None:
             return
+        record.usd, record.usd_tier = usd, tier.name
         if tiered is not None:
-            tiered.usd = usd
             options = ((catalog.tier(name), name) for name, _ in tiered.options)
             tiered.options = tuple((name, self._prices.usd(each, usage)) for each, name in options)
-        self._series.cost(tier.model, tier.name, usd)
         self._planner.budget.spend(request.tenant, usd, time())
 
     def _asked(self, record: Record) -> Tier | None:

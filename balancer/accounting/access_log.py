@@ -24,7 +24,7 @@ def write(record: Record, request_id: str | None) -> None:
         "tier_reason": tiered and tiered.reason,
         "score": _rounded(tiered.score) if tiered is not None else None,
         "left": _left(tiered.left) if tiered is not None else None,
-        "usd": tiered and tiered.usd,
+        "usd": record.usd,
         "status": record.status,
         "ended_by": record.ended_by,
         "attempts": record.attempts,

@@ -239,7 +239,7 @@ def outcome_of(record: Record, at: float, moods: Moods, *, prompts: bool) -> Out
         usage and usage.prompt_tokens,
         usage and usage.cached_tokens,
         usage and usage.output_tokens,
-        tiered.usd,
+        record.usd,
         tiered.options,
         tiered.left,
         tiered.text if prompts else None,

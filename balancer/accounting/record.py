@@ -31,7 +31,6 @@ class Tiered:
     shadow: str = ""
     left: tuple[tuple[str, str], ...] = ()
     barred: tuple[tuple[str, str], ...] = ()
-    usd: float | None = None
     tenant: str = ""
     conversation: bytes = b""
     explored: bool = False
@@ -81,8 +80,8 @@ class Record:
 
     `ended_by` says who ended the request: `answer`, `refusal` (ours), `client` (it left), `slow_client` (let go, since it read
     nothing), `replica` (it broke off), `shutdown` or `timeout` (ours). `resumed` counts how often another replica went on with
-    the answer. `mended`: of texts that should have been JSON, how many were made so and how many could not be. `trail` are all
-    attempts, in order.
+    the answer. `usd` is what it cost at the prices of `usd_tier`, where that is known. `mended`: of texts that should have
+    been JSON, how many were made so and how many could not be. `trail` are all attempts, in order.
     """
 
     path: str
@@ -109,6 +108,8 @@ class Record:
     ended_at: float = 0.0
     usage: Usage | None = None
     output_events: int = 0
+    usd: float | None = None
+    usd_tier: str = ""
     decision_id: str = ""
     mended: tuple[int, int] | None = None
     tiered: "Tiered | None" = None

@@ -189,8 +189,8 @@ class RequestSeries:
                 tokens[0] += usage.prompt_tokens
                 tokens[1] += usage.cached_tokens or 0
                 tokens[2] += usage.output_tokens
-        if record.tiered is not None and record.tiered.usd is not None:
-            self._usd[model, tier, tenant] += record.tiered.usd
+        if record.usd is not None:
+            self._usd[model, record.usd_tier, tenant] += record.usd
         if record.attempts > 1:
             self._retries[model] += record.attempts - 1
         if replica is None:

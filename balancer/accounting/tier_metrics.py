@@ -1,4 +1,4 @@
-"""Which tiers were asked, which were left and why, what answers cost, and which were mended.
+"""Which tiers were asked, which were left and why, and which answers were mended.
 
 Labels are bounded by the configuration: `virtual_model` is one of its names, or empty where a request named models of its own.
 """
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from balancer.accounting.exposition import Samples, counter
+from balancer.core.tiering.types import Trouble
 
 _REQUESTS = counter(
     "balancer_tier_requests",
@@ -22,7 +23,6 @@ _LEFT = counter(
     "tier",
     "reason",
 )
-_USD = counter("balancer_cost_usd", "What answers cost, by the prices of their tiers.", "model_name", "tier")
 _HEALED = counter(
     "balancer_healed",
     "Texts that should have been JSON and were not, by what became of them: healed, failed.",
@@ -34,7 +34,6 @@ class TierSeries:
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._left: Counter[tuple[str, str]] = Counter()
-        self._usd: Counter[tuple[str, str]] = Counter()
         self._healed: Counter[str] = Counter()
 
     def ended(self, virtual: str, tier: str, reason: str) -> None:
@@ -43,9 +42,6 @@ class TierSeries:
 
     def left(self, tier: str, trouble: str) -> None:
         self._left[tier, trouble] += 1
-
-    def cost(self, model: str, tier: str, usd: float) -> None:
-        self._usd[model, tier] += usd  # type: ignore[assignment] # a Counter of floats
 
     def healed(self, healed: int, failed: int) -> None:
         self._healed["healed"] += healed
@@ -61,6 +57,6 @@ class TierSeries:
 
     def collect(self) -> Iterator[Samples]:
         yield _REQUESTS, list(self._requests.items())
-        yield _LEFT, list(self._left.items())
-        yield _USD, list(self._usd.items())
+        none = {(tier, trouble): 0 for _, tier, _ in self._requests for trouble in Trouble}
+        yield _LEFT, list((none | self._left).items())
         yield _HEALED, [((outcome,), self._healed[outcome]) for outcome in ("healed", "failed")]

@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from balancer.learning.rows import BadData, Floats, Row, Table, table
 from balancer.learning.splits import print_of
 from balancer.learning.train import train
 
+ON_PRIOR = "rows of the public benchmarks that the bundled prior learned from make these figures too good"
 REFUSED = 1
 """The exit code where all went well and the answer is that this must not be used."""
 
@@ -133,6 +134,8 @@ def run_train(
     known = data.table(rows)
     usd = data.prices(known.models)
     seen, vectors = means.see(known.prompts, router, on_prior=means.on_prior)
+    if seen.prior is not None:
+        known = replace(known, notes=(*known.notes, ON_PRIOR))
     trained = train(
         kind,
         seen,
@@ -150,7 +153,7 @@ def run_train(
     code = 0 if meta.enabled else REFUSED
     if as_json:
         return Said(json.dumps({"file": str(out), **msgspec.to_builtins(meta)}), code)
-    lines = [*_noted(known.notes), report.as_text(trained.evaluation, usd, known.models)]
+    lines = [*_noted(meta.notes), report.as_text(trained.evaluation, usd, known.models)]
     lines += [
         report.floor_sentence(floor, found, out.stem)
         for floor, found in zip(FLOORS, trained.promises, strict=True)
@@ -177,6 +180,8 @@ def run_evaluate(
     notes = list(known.notes)
     if router in ROUTERS or not router.endswith(".npz"):
         seen, _ = means.see(known.prompts, router, on_prior=means.on_prior)
+        if seen.prior is not None:
+            notes.append(ON_PRIOR)
         found = evaluate(_router(router), seen, known, split, seed)
     else:
         stored = files.load(Path(router))

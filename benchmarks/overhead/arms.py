@@ -44,7 +44,7 @@ def _watched(module: str, *options: str) -> Callable[[Tools], Program]:
 
 OBSERVED = Arm("observed", _watched("balancer", "--access-log", "--log-format", "json"))
 COUNTED = Arm("counted", _watched("balancer"))
-UNOBSERVED = Arm("unobserved", _watched("benchmarks.overhead.unobserved"))
+UNOBSERVED = Arm("unobserved", _watched("benchmarks.overhead.unobserved", "--no-decision-headers"))
 OBSERVATION = (OBSERVED, COUNTED, UNOBSERVED)
 """The default policy with all that tells what happens, with metrics alone, and with nothing of it."""
 

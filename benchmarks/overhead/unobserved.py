@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import balancer.app
-import balancer.lifecycle
+import balancer.sending
 from balancer.__main__ import main
 from balancer.accounting.exposition import Samples
 from balancer.accounting.metrics import Metrics
+from balancer.accounting.record import Record
 
 
 def _nothing(*_: Any) -> None:
@@ -20,7 +21,10 @@ def _nothing(*_: Any) -> None:
 class Unobserved(Metrics):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.add = self.attempted = self.stream_broke = self.refused = _nothing
+        self.attempted = self.stream_broke = self.refused = _nothing
+
+    def add(self, record: Record) -> None:
+        pass
 
     def families(self) -> Iterator[Samples]:
         return iter(())
@@ -29,7 +33,7 @@ class Unobserved(Metrics):
 def blind() -> None:
     """From now on, in this process."""
     balancer.app.Metrics = Unobserved  # type: ignore[misc] # in the place of its own class
-    balancer.lifecycle.Gaps = _nothing  # type: ignore[assignment,misc] # no stream is timed
+    balancer.sending.Gaps = _nothing  # type: ignore[assignment,misc] # no stream is timed
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 In a board's file a panel has `queries` (legend: PromQL) or `quantiles` of a histogram. <M> and <R> stand for the selected models
 and replicas, <rate> for Grafana's interval. `event` names what must happen before a panel shows anything, beside requests
-being answered; rows that are `pending` are in no dashboard yet. Spans are of 24 columns.
+being answered. Spans are of 24 columns.
 """
 
 import json
@@ -66,11 +66,9 @@ class Board:
         return [panel for row in self.rows for panel in row.panels]
 
 
-def boards(*, pending: bool = False) -> list[Board]:
-    """`pending`: with those rows, too."""
+def boards() -> list[Board]:
     return [
-        _board(name, yaml.safe_load((HERE / "boards" / f"{name}.yaml").read_text("utf-8")), pending)
-        for name in NAMES
+        _board(name, yaml.safe_load((HERE / "boards" / f"{name}.yaml").read_text("utf-8"))) for name in NAMES
     ]
 
 
@@ -84,12 +82,8 @@ def documents() -> dict[Path, str]:
     return {HERE / "dashboards" / f"{board.uid}.json": _json(board) for board in boards()}
 
 
-def _board(name: str, told: Mapping[str, Any], pending: bool) -> Board:
-    rows = [
-        Row(row["title"], [_panel(panel) for panel in row["panels"]])
-        for row in told["rows"]
-        if pending or not row.get("pending")
-    ]
+def _board(name: str, told: Mapping[str, Any]) -> Board:
+    rows = [Row(row["title"], [_panel(panel) for panel in row["panels"]]) for row in told["rows"]]
     return Board(name, told["title"], told["about"], rows)
 
 

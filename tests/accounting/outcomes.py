@@ -28,7 +28,6 @@ def tiered_record(decision_id="d0", **more):
         "conversation": b"c" * 16,
         "target": StrongShare(0.3),
         "options": (("small", 0.0001), ("large", 0.001)),
-        "usd": 0.0001,
         "text": SECRET_WORDS,
     }
     record = {
@@ -39,6 +38,7 @@ def tiered_record(decision_id="d0", **more):
         "token_at": 10.5,
         "ended_at": 12.0,
         "usage": Usage(100, 20, 50),
+        "usd": 0.0001,
         "decision_id": decision_id,
     }
     tiered |= {name: value for name, value in more.items() if name in names}

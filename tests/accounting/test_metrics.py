@@ -192,10 +192,11 @@ def test_trouble_begins_at_zero(fleet, metrics):
 
 def test_what_answers_cost_is_whose_it_is(metrics):
     metrics.name_tenants(["alice"])
-    tiered = Tiered("auto", "small", "n", "score", usd=0.25)
+    tiered = Tiered("auto", "small", "n", "score")
     for tenant in ("alice", "alice", "mallory"):
-        metrics.add(record(replica="r1", tenant=tenant, tiered=tiered, token_at=10.5))
-    metrics.add(record(replica="r1", tenant="alice", tiered=Tiered("auto", "small", "n", "score")))
+        paid = {"usd": 0.25, "usd_tier": "small"}
+        metrics.add(record(replica="r1", tenant=tenant, tiered=tiered, token_at=10.5, **paid))
+    metrics.add(record(replica="r1", tenant="alice", tiered=tiered))
     page, _ = metrics.render("")
     where = {"model_name": "n", "tier": "small"}
     assert value(page, "balancer_cost_usd_total", **where, tenant="alice") == 0.5

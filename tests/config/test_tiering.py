@@ -14,7 +14,9 @@ from balancer.config.tiering_rules import KINDS
 from balancer.core.tiering.budget import TenantPolicy
 from balancer.core.tiering.signals import Length, Structure, TimeOfDay
 from balancer.core.tiering.types import Canary, Fallback, Price, QualityFloor, StrongShare, Threshold, Trouble
+from balancer.learning.files import save
 from tests.config.given import only, told, written
+from tests.learning.test_files import ARRAYS, metadata
 
 BASE = """\
 replicas: [http://10.0.0.1:8000, http://10.0.0.2:8000]
@@ -234,6 +236,8 @@ def test_a_classifier_is_one_of_ours_or_a_file_that_is_watched(tmp_path):
     )
     assert mistake.endswith(f"({path}:19)")
     mine.write_bytes(b"weights")
+    assert "expected a file that `balancer tier train` wrote" in only(told({}, KEY, path))
+    save(mine, metadata(), ARRAYS)
     loaded = load({}, KEY, path)
     assert mine in files(loaded)
     assert make_tiering(loaded.settings, KEY).classifiers == {"prior", str(mine)}

@@ -18,9 +18,6 @@ ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"][0]
 TESTS = yaml.safe_load((FOLDER / "alerts_test.yml").read_text("utf-8"))["tests"]
 RUNBOOK = (FOLDER / "RUNBOOK.md").read_text("utf-8")
 
-ELSEWHERE = ("balancer_gpu_", "balancer_replica_gpu_", "balancer_tier_")
-"""Of GPUs and tiers: their boards' rows are pending."""
-
 NAME = re.compile(r"(?<![\w:])balancer_\w+")
 EXPRESSIONS = {
     **{rule["record"]: rule["expr"] for rule in RULES},
@@ -28,7 +25,7 @@ EXPRESSIONS = {
     **{mark["name"]: mark["expr"] for mark in annotations()},
     **{
         f"{board.name}/{panel.title}": " ".join(expr for _, expr in panel.queries)
-        for board in boards(pending=True)
+        for board in boards()
         for panel in board.panels
     },
 }
@@ -37,11 +34,7 @@ EXPRESSIONS = {
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_every_series_is_one_of_ours(name):
     known = set(sample_names())
-    assert [
-        each
-        for each in NAME.findall(EXPRESSIONS[name])
-        if each not in known and not each.startswith(ELSEWHERE)
-    ] == []
+    assert [each for each in NAME.findall(EXPRESSIONS[name]) if each not in known] == []
 
 
 def test_labels_that_are_asked_for_are_there():

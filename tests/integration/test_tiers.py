@@ -294,7 +294,7 @@ async def test_what_it_cost_is_counted_and_logged(caplog):
         await tiers.ask()
         page = (await tiers.front.ask(target="/metrics")).body.decode()
         # 7 tokens at 10 USD a million, 2 at 20
-        assert 'balancer_cost_usd_total{model_name="l",tier="large"} 0.00011' in page
+        assert 'balancer_cost_usd_total{model_name="l",tenant="",tier="large"} 0.00011' in page
         assert 'balancer_tier_requests_total{reason="fallback",tier="large",virtual_model="auto"} 1.0' in page
         assert 'balancer_tier_fallbacks_total{reason="saturated",tier="small"} 1.0' in page
         [line] = [json.loads(r.getMessage()) for r in caplog.records if r.name == "balancer.access"]
@@ -310,7 +310,7 @@ async def test_what_it_cost_is_counted_and_logged(caplog):
         await tiers.ask(chat(model="p"))
         page = (await tiers.front.ask(target="/metrics")).body.decode()
         assert "ttt" not in page
-        assert 'balancer_cost_usd_total{model_name="p",tier="hosted"} 0.0011' in page
+        assert 'balancer_cost_usd_total{model_name="p",tenant="",tier="hosted"} 0.0011' in page
 
 
 @async_test

@@ -8,7 +8,7 @@ import pytest
 
 from balancer.cli import main
 from balancer.core.tiering.types import Classifier, Score
-from balancer.learning.command import Data, Means, run_evaluate, run_floor, run_share, run_train
+from balancer.learning.command import ON_PRIOR, Data, Means, run_evaluate, run_floor, run_share, run_train
 from balancer.learning.files import load
 from balancer.learning.prompts import as_text
 from tests.learning.labelled import HARD, logged, rows
@@ -203,7 +203,9 @@ def test_a_router_on_the_prior_remembers_that(data, others, tmp_path):
     import datetime as dt
 
     out = tmp_path / "mine.npz"
-    run_train(Data([data]), Means(on_prior=True, bundled=Lengths), out, "ridge", date=dt.date(2026, 11, 28))
+    on_prior = Means(on_prior=True, bundled=Lengths)
+    said = run_train(Data([data]), on_prior, out, "ridge", date=dt.date(2026, 11, 28))
+    assert f"note: {ON_PRIOR}" in said.text
     stored = load(out)
     assert stored.metadata.prior
     assert stored.classifier(Lengths()).score(as_text("the integral of this polynomial")).known

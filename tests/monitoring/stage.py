@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 REPLICAS = 3
 PROFILE = ("--profile", "qwen3-32b-2xh100", "--kv-capacity-tokens", "40000")
-EVENTS = ("held", "refused", "killed", "drained", "reloaded")
+EVENTS = ("held", "refused", "fallback", "gpu", "killed", "drained", "reloaded")
+NOBODY = 9
+"""A port of a service (discard) that no machine has."""
 WINDOW_S = 10
 """What `$__rate_interval` is, with a scrape a second."""
 
@@ -44,6 +46,7 @@ class Stage:
     metrics: int
     admin: int
     prometheus: int
+    agent: int
     replicas: dict[str, int]
     stack: contextlib.ExitStack
     children: dict[str, Child] = field(default_factory=dict)
@@ -55,8 +58,24 @@ class Stage:
         """Write the balancer's file."""
         settings = {
             "replicas": [
-                {"name": name, "url": f"http://127.0.0.1:{port}"} for name, port in self.replicas.items()
+                {
+                    "name": name,
+                    "url": f"http://127.0.0.1:{port}",
+                    "gpu_agent": f"http://127.0.0.1:{self.agent}",
+                    "gpus": [f"GPU-{number}"],
+                }
+                for number, (name, port) in enumerate(self.replicas.items())
             ],
+            "gpu_interval_s": 0.5,
+            "tiers": {
+                "small": {"model": "m", "usd_per_mtok": {"input": 0.1, "output": 0.4}},
+                "large": {"model": "n", "usd_per_mtok": {"input": 1, "output": 4}},
+                "hosted": {"model": "h", "url": f"http://127.0.0.1:{NOBODY}"},
+            },
+            "virtual_models": {
+                "auto": {"tiers": ["small", "large"], "strong_share": 0.3},
+                "best": {"tiers": ["hosted"], "fallback": "large"},
+            },
             "host": "127.0.0.1",
             "port": self.front,
             "prometheus_host": "127.0.0.1",
@@ -74,7 +93,7 @@ class Stage:
 
     def start_replica(self, name: str) -> None:
         command = [sys.executable, "-m", "balancer", "replica", "--port", str(self.replicas[name]), *PROFILE]
-        command += ["--model", "m"]
+        command += ["--served-model-names", "m", "n"]
         self._start(name, command, self.replicas[name])
 
     def start_balancer(self) -> None:
@@ -82,6 +101,10 @@ class Stage:
         self.configure()
         command = [sys.executable, "-m", "balancer", "serve", "--config", str(self.folder / "balancer.yaml")]
         self._start("balancer", command, self.front)
+
+    def start_agent(self) -> None:
+        command = [sys.executable, "-m", "tests.monitoring.gpus", str(self.agent), str(REPLICAS)]
+        self._start("agent", command, self.agent)
 
     def start_prometheus(self) -> None:
         """The file of deploy/, which scrapes each second, and finds what is here."""
@@ -105,12 +128,14 @@ class Stage:
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Stage]:
     """All of it, with replicas that the balancer knows."""
-    front, metrics, admin, prometheus, *ports = free_ports(4 + REPLICAS)
+    front, metrics, admin, prometheus, agent, *ports = free_ports(5 + REPLICAS)
     names = [f"gpu-{letter}:8000" for letter in "abc"]
     with contextlib.ExitStack() as stack:
-        stage = Stage(folder, front, metrics, admin, prometheus, dict(zip(names, ports, strict=True)), stack)
+        replicas = dict(zip(names, ports, strict=True))
+        stage = Stage(folder, front, metrics, admin, prometheus, agent, replicas, stack)
         for name in names:
             stage.start_replica(name)
+        stage.start_agent()
         stage.start_balancer()
         stage.start_prometheus()
         yield stage
@@ -127,6 +152,8 @@ async def play(stage: Stage) -> None:
             await asyncio.sleep(_STEADY_S)
             for event, happen in (
                 ("refused", _burst),
+                ("fallback", _fall_back),
+                ("gpu", _break_gpu),
                 ("killed", _kill),
                 ("drained", _drain),
                 ("reloaded", _reload),
@@ -152,21 +179,28 @@ async def _talk(stage: Stage, number: int) -> None:
     rng = random.Random(number)
     systems = [sentences(random.Random(f"system {each}"), 6000) for each in range(4)]
     headers = {"Authorization": f"Bearer key-{1 + number % 2}"}
+    model = "auto" if number % 3 == 0 else "m"
     async with aiohttp.ClientSession(headers=headers) as session:
         while True:
             messages = [{"role": "system", "content": rng.choice(systems)}]
             for _ in range(3):
                 messages.append({"role": "user", "content": sentences(rng, 300)})
-                messages.append({"role": "assistant", "content": await _answer(stage, session, messages)})
+                messages.append(
+                    {"role": "assistant", "content": await _answer(stage, session, messages, model=model)}
+                )
                 await asyncio.sleep(0.1)
 
 
 async def _answer(
-    stage: Stage, session: aiohttp.ClientSession, messages: list[dict[str, str]], tokens: int = 32
+    stage: Stage,
+    session: aiohttp.ClientSession,
+    messages: list[dict[str, str]],
+    tokens: int = 32,
+    model: str = "m",
 ) -> str:
     """Of a stream; what came of it, where it failed."""
     body = {
-        "model": "m",
+        "model": model,
         "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -197,6 +231,20 @@ async def _burst(stage: Stage, session: aiohttp.ClientSession) -> None:
 
     statuses = await asyncio.gather(*(one(number) for number in range(80)))
     assert {200, 503} <= set(statuses), sorted(statuses)
+
+
+async def _fall_back(stage: Stage, session: aiohttp.ClientSession) -> None:
+    """Of a provider that nobody can reach."""
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer key-1"}) as own:
+        for _ in range(5):
+            assert await _answer(stage, own, [{"role": "user", "content": "hello"}], model="best")
+            await asyncio.sleep(0.5)
+
+
+async def _break_gpu(stage: Stage, session: aiohttp.ClientSession) -> None:
+    """That of the replica which is killed next, and begins anew."""
+    stage.children["agent"].send(signal.SIGUSR1)
+    await _until(session, stage, lambda told: told[-1]["gpu"]["condition"] == "sick")
 
 
 async def _kill(stage: Stage, session: aiohttp.ClientSession) -> None:
