@@ -130,7 +130,7 @@ class Balancer:
         self._admin.ui = settings.ui
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
-        self._server.handler = make_handler(
+        self._server.handler, self._admin.explainer = make_handler(
             settings,
             keys,
             tiers,

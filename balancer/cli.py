@@ -7,6 +7,7 @@ server. So the flags of a command are made when it runs, from the schema or from
 import dataclasses
 import inspect
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
@@ -158,6 +159,57 @@ def _top(
         typer.echo(f"balancer top: {error}", err=True)
         raise typer.Exit(WRONG_CONFIGURATION) from None
     raise typer.Exit(run_top(options))
+
+
+@app.command("explain")
+def _explain(
+    request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="The body of a request.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            help="The admin API of a balancer, as http://127.0.0.1:8081. Default: BALANCER_ADMIN_URL, or BALANCER_ADMIN_PORT.",
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="FILE", help="Ask no balancer: what these settings alone make of it."
+        ),
+    ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option("--path", help="Its route, as /v1/messages. Default: as the body looks."),
+    ] = None,
+    headers: Annotated[
+        list[str] | None, typer.Option("--header", help="'Name: value', as the client would send it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All that is known, as JSON.")] = False,
+) -> None:
+    """Tell where a request would go now, and why: nothing is sent. The admin key is read from BALANCER_ADMIN_API_KEY."""
+    from balancer import explain  # noqa: PLC0415
+    from balancer.admin_client import AdminError, admin_url  # noqa: PLC0415
+    from balancer.config import ConfigError, load  # noqa: PLC0415
+
+    try:
+        question = explain.question_of(request, path, headers or ())
+        if config is None:
+            told = explain.ask(admin_url(url), question)
+        else:
+            explain.no_url(url)
+            told = explain.reckon(load({}, os.environ, config).settings, question)
+    except (ValueError, AdminError) as error:
+        typer.echo(f"balancer explain: {error}", err=True)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+    except ConfigError as error:
+        typer.echo(
+            "\n  ".join(("balancer explain: mistakes in the configuration", *map(str, error.mistakes))),
+            err=True,
+        )
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+    typer.echo(
+        explain.as_json(told) if as_json else explain.as_text(told, colour=sys.stdout.isatty()), nl=False
+    )
 
 
 @app.command("replay")

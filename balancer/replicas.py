@@ -17,10 +17,10 @@ from typing import NamedTuple
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from balancer.config import Replica, Settings
-from balancer.config.build import make_replica
+from balancer.config.build import make_provider, make_replica
 from balancer.config.build_tiering import Provider
 from balancer.core.decider import Decider
-from balancer.core.fleet.replica import ReplicaState, Terms
+from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import ReplicaId
 from balancer.forwarding.pool import ConnectionPool, UpstreamLimits
 from balancer.observers.replica_watch import ReplicaWatch
@@ -139,9 +139,7 @@ class Replicas:
             if state is None:
                 if name not in self._providers:
                     changes.added.append(name)
-                state = ReplicaState(
-                    name, provider.url, models=frozenset({provider.model}), declared=True, terms=Terms()
-                )
+                state = make_provider(provider)
                 self.pools[state] = ConnectionPool(state.url, self._limits, self._loop, external=True)
                 self._decider.join(state)
             assert state.terms is not None

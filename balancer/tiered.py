@@ -8,7 +8,7 @@ Each tier is asked once. Who stands in for whom the core says (core/joint.py): t
 that are written there, then what else may serve the request. What was left, and why, is told in a head, or in the last error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import NamedTuple
 
@@ -94,7 +94,7 @@ class Way:
         if self._propensity is None:
             self._propensity = choice.propensity
         record.model = choice.tier.model
-        record.tiered = self._told(choice, self._propensity)
+        record.tiered = told(self.plan, choice, self._propensity, self._options)
         asked = self._asked
         body = rewritten(asked.body, choice.tier.model, self._form)
         outgoing = Outgoing(asked.method, asked.target, asked.headers, body, asked.drop)
@@ -123,32 +123,38 @@ class Way:
     @property
     def left(self) -> tuple[tuple[str, str], ...]:
         """The tiers that were left, each with why."""
-        return tuple((name, str(why)) for name, why in self.plan.left)
+        return _left(self.plan)
 
-    def _told(self, choice: Choice, propensity: float) -> Tiered:
-        plan, score = self.plan, self.plan.score
-        known = score is not None and score.known
-        return Tiered(
-            plan.ask.name,
-            choice.tier.name,
-            choice.tier.model,
-            choice.reason,
-            plan.rule,
-            score.value if score is not None and known else None,
-            score.spread if score is not None and known else None,
-            choice.threshold,
-            propensity,
-            plan.arm,
-            choice.shadow,
-            self.left,
-            plan.barred if plan.left else (),
-            tenant=plan.tenant,
-            conversation=plan.conversation,
-            explored=choice.reason == "explore",
-            target=plan.virtual.target,
-            options=tuple((tier.name, None) for tier in self._options),
-            text=plan.text.last,
-        )
+
+def told(plan: Plan, choice: Choice, propensity: float, options: Sequence[Tier]) -> Tiered:
+    """What is recorded of a choice. `propensity` is that of the first one, and `options` are those that there were then."""
+    score = plan.score
+    known = score is not None and score.known
+    return Tiered(
+        plan.ask.name,
+        choice.tier.name,
+        choice.tier.model,
+        choice.reason,
+        plan.rule,
+        score.value if score is not None and known else None,
+        score.spread if score is not None and known else None,
+        choice.threshold,
+        propensity,
+        plan.arm,
+        choice.shadow,
+        _left(plan),
+        plan.barred if plan.left else (),
+        tenant=plan.tenant,
+        conversation=plan.conversation,
+        explored=choice.reason == "explore",
+        target=plan.virtual.target,
+        options=tuple((tier.name, None) for tier in options),
+        text=plan.text.last,
+    )
+
+
+def _left(plan: Plan) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(why)) for name, why in plan.left)
 
 
 class Tiers:
@@ -187,6 +193,16 @@ class Tiers:
         now: float,
     ) -> Way:
         """Raises: Refused, if no tier may or can serve it."""
+        plan = self.plan(asked, view, decision_id=decision_id, pinned=pinned, now=now)
+        return Way(plan, self._decider, view, outgoing, asked.form)
+
+    def plan(
+        self, asked: Asked, view: RequestView, *, decision_id: str, pinned: ReplicaId | None, now: float
+    ) -> Plan:
+        """What its way is made from.
+
+        Raises: Refused, if no tier may serve it.
+        """
         assert asked.ask is not None
         conversation = (view.session or "").encode("utf-8", "surrogatepass") or view.conversation
         plan = self._planner.plan(
@@ -201,7 +217,7 @@ class Tiers:
         )
         if pinned is not None:
             self._keep_to(plan, pinned)
-        return Way(plan, self._decider, view, outgoing, asked.form)
+        return plan
 
     def _contexts_at(self, now: float) -> Mapping[str, int | None]:
         """The longest context of each tier's replicas, as of the last second."""

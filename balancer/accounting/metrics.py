@@ -60,6 +60,7 @@ class Metrics:
         self.refused = self._requests.refused
         self.attempted = self._requests.attempted
         self.stream_broke = self._requests.stream_broke
+        self.spent_usd = self._requests.spent_usd
 
     def add(self, record: Record) -> None:
         """Count a request that has ended."""

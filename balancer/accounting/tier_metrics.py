@@ -47,12 +47,11 @@ class TierSeries:
         self._healed["healed"] += healed
         self._healed["failed"] += failed
 
-    def totals(self, tier: str) -> tuple[int, int, float]:
-        """Requests that the tier was asked last for, how often it was left, and what its answers cost in USD."""
+    def totals(self, tier: str) -> tuple[int, int]:
+        """Requests that the tier was asked last for, and how often it was left."""
         return (
             sum(count for (_, name, _), count in self._requests.items() if name == tier),
             sum(count for (name, _), count in self._left.items() if name == tier),
-            sum(usd for (_, name), usd in self._usd.items() if name == tier),
         )
 
     def collect(self) -> Iterator[Samples]:

@@ -84,8 +84,7 @@ class Second:
     def add(self, record: Record) -> None:
         self.answers += record.status < 400
         self.errors += record.status >= 500
-        if record.tiered is not None:
-            self.usd += record.tiered.usd or 0.0
+        self.usd += record.usd or 0.0
         if record.status != 200:
             return
         usage = record.usage

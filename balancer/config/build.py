@@ -1,12 +1,13 @@
 """Settings to core objects."""
 
+from balancer.config.build_tiering import Provider
 from balancer.config.replica import Replica
 from balancer.config.schema import PolicyName, Settings
 from balancer.core.admission import Limits
 from balancer.core.decider import Decider
 from balancer.core.fleet.fleet import Fleet
 from balancer.core.fleet.health import HealthPolicy
-from balancer.core.fleet.replica import ReplicaState
+from balancer.core.fleet.replica import ReplicaState, Terms
 from balancer.core.prefix.index import PrefixIndex
 from balancer.core.scheduling import (
     CacheAware,
@@ -44,6 +45,16 @@ def make_replica(replica: Replica) -> ReplicaState:
         models=None if replica.models is None else frozenset(replica.models),
         declared=replica.models is not None,
         draining=replica.drain,
+    )
+
+
+def make_provider(provider: Provider) -> ReplicaState:
+    return ReplicaState(
+        ReplicaId(provider.tier),
+        provider.url,
+        models=frozenset({provider.model}),
+        declared=True,
+        terms=Terms(),
     )
 
 

@@ -26,6 +26,7 @@ from balancer.core.types import (
     Fault,
     Health,
     Json,
+    Reads,
     ReplicaId,
     RequestView,
     RouteKind,
@@ -104,6 +105,11 @@ class Decider:
         self.tiering.tiers = tiers
         self.tiering.calibrated(calibration)
 
+    @property
+    def reads(self) -> Reads:
+        """How much of a request has to be understood."""
+        return self.policy.reads
+
     def understand(
         self,
         route: RouteKind,
@@ -119,7 +125,7 @@ class Decider:
         if form is not None and form.startswith("multipart/"):
             return read_form(route, body, form)
         keep = self.tiering is not None if retarget is None else retarget
-        return read_request(route, body, self.policy.reads, self.tokens, keep_prompt=keep, fields=fields)
+        return read_request(route, body, self.reads, self.tokens, keep_prompt=keep, fields=fields)
 
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         """Where this attempt goes; if the decision says `wait`, it belongs into the line.
@@ -151,6 +157,23 @@ class Decider:
         assert self.tiering is not None
         joint = Joint(self.tiering, self.fleet, self.line, self.policy, self._retarget)
         return joint.choose(plan, request, tried, now)
+
+    def preview(self, request: RequestView, now: float) -> Decision:
+        """What `decide` would say now, without anything being decided.
+
+        Raises: Refused, as that does.
+        """
+        replicas = self.fleet.eligible(request.model, now, among=request.among)
+        return self.line.decide(request, replicas, now, retry=False, dry=True)
+
+    def preview_choice(self, plan: Plan, request: RequestView, now: float) -> Choice:
+        """What `choose` would say now for a plan that nothing was chosen for yet.
+
+        Raises: Refused, as that does.
+        """
+        assert self.tiering is not None
+        joint = Joint(self.tiering, self.fleet, self.line, self.policy, self._retarget, dry=True)
+        return joint.choose(plan, request, frozenset(), now)
 
     def _retarget(self, request: RequestView, model: str, among: frozenset[ReplicaId] | None) -> RequestView:
         return retargeted(request, model, among, self.tokens)

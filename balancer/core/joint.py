@@ -39,8 +39,17 @@ class Standing(NamedTuple):
 
 class Joint:
     def __init__(
-        self, tiering: Tiering, fleet: Fleet, line: Line, policy: Policy, retarget: Retarget
+        self,
+        tiering: Tiering,
+        fleet: Fleet,
+        line: Line,
+        policy: Policy,
+        retarget: Retarget,
+        *,
+        dry: bool = False,
     ) -> None:
+        """`dry`: a first choice is only told, and not made."""
+        self._dry = dry
         self._tiering = tiering
         self._fleet = fleet
         self._line = line
@@ -81,7 +90,8 @@ class Joint:
                 raise standing.refused
             reason = reason if found is standing else "fallback"
             standing = found
-        tiering.took(plan, picked, standing.tier.name, standing.request.prompt_tokens, now)
+        if not self._dry:
+            tiering.took(plan, picked, standing.tier.name, standing.request.prompt_tokens, now)
         offers = tuple(bid.offer for bid in bids if bid is not None)
         return self._choice(plan, standing, picked._replace(reason=reason), offers, tried, now)
 
@@ -186,8 +196,10 @@ class Joint:
 
     def _decision(self, standing: Standing, tried: frozenset[ReplicaId], now: float) -> Decision:
         if standing.bid is None:
-            return self._line.decide(standing.request, standing.replicas, now, retry=bool(tried))
-        self._policy.arrived(now)
+            retry = bool(tried)
+            return self._line.decide(standing.request, standing.replicas, now, retry=retry, dry=self._dry)
+        if not self._dry:
+            self._policy.arrived(now)
         return standing.bid.offer.decision
 
 

@@ -16,6 +16,7 @@ from balancer.core.decider import Decider
 from balancer.core.errors import (
     Refused,
     bad_configuration,
+    body_too_large,
     forgotten_decision,
     internal_error,
     method_not_allowed,
@@ -23,8 +24,10 @@ from balancer.core.errors import (
     unknown_replica,
 )
 from balancer.core.fleet.replica import ReplicaState
+from balancer.core.request.parse import decode
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.decisions import recent, whole
+from balancer.frontend.explaining import Explainer
 from balancer.frontend.live import Live
 from balancer.frontend.page import page_file
 from balancer.frontend.responses import json_response, refusal
@@ -38,9 +41,14 @@ log = logging.getLogger("balancer.admin")
 _REPLICAS = "/admin/replicas/"
 _DECISIONS = "/admin/decisions/"
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Of a request to explain."""
+
 
 class Admin:
-    """`keys` may be replaced at any time; without any, everybody who reaches the listener may call. `ui`: the page is served."""
+    """`keys` and `explainer` may be replaced at any time; without keys, everybody who reaches the listener may call. `ui`: the
+    live page is served.
+    """
 
     def __init__(
         self, decider: Decider, replicas: Replicas, reloader: Reloader, receipts: Receipts, live: Live
@@ -52,6 +60,7 @@ class Admin:
         self._live = live
         self.keys = ApiKeys({})
         self.ui = True
+        self.explainer: Explainer | None = None
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -93,6 +102,9 @@ class Admin:
             case "/admin/reload":
                 _allow("POST", method)
                 return json_response(await self._reload())
+        if path == "/admin/explain" and self.explainer is not None:
+            _allow("POST", method)
+            return json_response(self.explainer.explain(decode(await _body(request))))
         if path.startswith(_DECISIONS):
             _allow("GET", method)
             return json_response(self._decision(unquote(path.removeprefix(_DECISIONS))))
@@ -139,6 +151,15 @@ class Admin:
             "moved": done.changes.moved,
             "waiting_for_restart": done.waiting,
         }
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    body = await request.content.read(MOST_BYTES)
+    while len(body) < MOST_BYTES and (more := await request.content.read(MOST_BYTES)):
+        body += more
+    if len(body) >= MOST_BYTES:
+        raise body_too_large(MOST_BYTES, "")
+    return body
 
 
 def _described(replica: ReplicaState, state: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The handler as the settings have it: what is immutable of it is made anew with each change."""
+"""The handler, and what explains it, as the settings have them: what is immutable is made anew with each change."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,10 @@ from balancer.accounting.outcomes import OutcomeLog
 from balancer.config import Settings, replica_authorization
 from balancer.core.decider import Decider
 from balancer.core.fleet.pins import ResponsePins
+from balancer.frontend.asking import Asking
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.claims import Claims
+from balancer.frontend.explaining import Explainer
 from balancer.frontend.handler import Handler
 from balancer.frontend.own import OwnPages
 from balancer.frontend.realtime import Realtime
@@ -29,28 +31,31 @@ def make_handler(
     metrics: Metrics,
     outcomes: OutcomeLog | None,
     is_draining: Callable[[], bool],
-) -> Handler:
+) -> tuple[Handler, Explainer]:
     realtime = Realtime(
         decider,
         replica_authorization=replica_authorization(settings),
         connect_timeout_s=settings.connect_timeout_s,
     )
-    return Handler(
+    asking = Asking(decider, tiers, settings.session_headers, heal=settings.heal_json)
+    claims = Claims(settings.timeout_headers, settings.tenant_header)
+    routes = inference_routes(scale_out=settings.scale_out_routes)
+    handler = Handler(
         lifecycle,
         decider,
         metrics,
         pins,
         own,
         realtime,
-        inference_routes(scale_out=settings.scale_out_routes),
+        routes,
         keys,
-        Claims(settings.timeout_headers, settings.tenant_header),
+        claims,
+        asking,
         outcomes,
-        session_headers=settings.session_headers,
         request_id_headers=settings.request_id_headers if settings.access_log else None,
         max_body_bytes=settings.max_body_bytes,
         is_draining=is_draining,
         tiers=tiers,
         names_decisions=settings.decision_headers or tiers is not None or settings.receipts > 0,
-        heal=settings.heal_json,
     )
+    return handler, Explainer(decider, tiers, asking, claims, routes, pins)

@@ -72,7 +72,7 @@ def whole(record: Record) -> dict[str, Any]:
         **short(record),
         "ended_by": record.ended_by if record.ended_at else None,
         "usage": _usage(record.usage),
-        "tiering": None if record.tiered is None else _tiered(record.tiered),
+        "tiering": None if record.tiered is None else tiering_told(record.tiered),
         "trail": [_attempt(attempt) for attempt in record.trail],
     }
 
@@ -147,7 +147,7 @@ def offer_told(offer: Offer) -> dict[str, Any]:
     }
 
 
-def _tiered(tiered: Tiered) -> dict[str, Any]:
+def tiering_told(tiered: Tiered) -> dict[str, Any]:
     return {
         "asked": tiered.asked,
         "tier": tiered.tier,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from urllib.parse import unquote
 
@@ -12,11 +12,9 @@ from balancer.accounting import access_log
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
-from balancer.config.extras import can_heal
 from balancer.core.decider import Decider
 from balancer.core.errors import (
     Refused,
-    bad_field,
     bad_request,
     body_too_large,
     internal_error,
@@ -25,11 +23,10 @@ from balancer.core.errors import (
     unknown_response,
 )
 from balancer.core.fleet.pins import ResponsePins
-from balancer.core.request.multipart import form_field
-from balancer.core.request.parse import decode, peek
-from balancer.core.types import Json, Reads, ReplicaId, RequestView, RouteKind
+from balancer.core.types import ReplicaId, RequestView, RouteKind
 from balancer.forwarding.client import ClientSide, Outgoing
 from balancer.forwarding.headers import RawHeaders
+from balancer.frontend.asking import PLAIN, Asking
 from balancer.frontend.auth import CREDENTIAL_HEADERS, ApiKeys
 from balancer.frontend.claims import Claims
 from balancer.frontend.feedback import FEEDBACK_PATH, FeedbackRoute
@@ -54,10 +51,7 @@ log = logging.getLogger("balancer.frontend")
 _CURLS_DEFAULT = "application/x-www-form-urlencoded"
 """What `curl -d '{...}'` sends when nobody told it better; vLLM refuses it. A form never begins with a brace."""
 
-HEAL_HEADER = "x-balancer-heal-json"
-
 _NOTHING: frozenset[bytes] = frozenset()
-_PLAIN = Asked()
 
 
 class Handler:
@@ -72,17 +66,16 @@ class Handler:
         routes: dict[str, Route],
         keys: ApiKeys,
         claims: Claims,
+        asking: Asking,
         outcomes: OutcomeLog | None,
         *,
-        session_headers: Sequence[str],
         request_id_headers: Sequence[str] | None,
         max_body_bytes: int,
         is_draining: Callable[[], bool],
         tiers: Tiers | None = None,
         names_decisions: bool = True,
-        heal: bool = False,
     ) -> None:
-        """`names_decisions`: each gets an id. `heal`: answers are mended of whoever does not ask for the contrary."""
+        """`names_decisions`: each gets an id."""
         self._lifecycle = lifecycle
         self._decider = decider
         self._metrics = metrics
@@ -92,17 +85,16 @@ class Handler:
         self._routes = routes
         self._keys = keys
         self._claims = claims
+        self._asking = asking
         self._outcomes = outcomes
         self._feedback = FeedbackRoute(outcomes, keys, claims)
         self._withheld = CREDENTIAL_HEADERS if keys else _NOTHING
-        self._session_headers = session_headers
         self._request_id_headers = request_id_headers  # None: no access log is written
         self._max_body_bytes = max_body_bytes
         self._is_draining = is_draining
         self._tiers = tiers
         self._names_decisions = names_decisions
         self._ids = decision_ids()
-        self._heal = heal
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
@@ -145,44 +137,10 @@ class Handler:
         body = await self._body(request)
         record = Record(route.path, monotonic(), begun_at)
         form = request.headers.get("Content-Type", "") if route.kind is RouteKind.AUDIO else None
-        asked = _PLAIN
-        if self._tiers is not None or self._heal or HEAL_HEADER in request.headers:
-            asked = self._asked(request.headers, body, form)
-            retarget = asked.ask is not None
-            view = self._decider.understand(route.kind, body, form, fields=asked.fields, retarget=retarget)
-        else:
-            view = self._decider.understand(route.kind, body, form)
+        view, asked = self._asking.understand(route.kind, request.headers, body, form)
         view.tenant = tenant
         pinned = self._pins.find(view.previous_response) if view.previous_response is not None else None
         return await self._relay(request, route, view, target, body, pinned, record, asked)
-
-    def _asked(self, headers: Mapping[str, str], body: bytes, form: str | None) -> Asked:
-        """What the request asks for beside a model.
-
-        Raises: Refused (400), naming what cannot be asked for.
-        """
-        form = form if form is not None and form.startswith("multipart/") else None
-        fields: Json
-        if form is not None:
-            fields, whole = {"model": form_field(body, form, "model")}, True
-        elif self._decider.policy.reads is Reads.ENVELOPE:
-            fields, whole = peek(body), False
-        else:
-            fields, whole = decode(body), True
-        ask = None if self._tiers is None else self._tiers.ask(fields, headers)
-        heal, by = self._heal, HEAL_HEADER
-        if ask is not None and ask.heal:
-            heal, by = True, "plugins"
-        wish = headers.get(HEAL_HEADER)
-        if wish is not None:
-            if wish not in {"0", "1"}:
-                raise bad_field(HEAL_HEADER, "0 or 1")
-            heal = wish == "1"
-        if heal and not can_heal():
-            raise bad_field(by, "no healing, since the extra `heal` is not installed here")
-        if not whole:
-            fields = decode(body) if heal or ask is not None else None
-        return Asked(fields, ask, form, heal)
 
     async def _other(
         self, request: web.BaseRequest, route: Route | None, path: str, target: str
@@ -240,7 +198,7 @@ class Handler:
         body: bytes,
         pinned: ReplicaId | None,
         record: Record,
-        asked: Asked = _PLAIN,
+        asked: Asked = PLAIN,
     ) -> web.StreamResponse:
         transport = request.transport
         if transport is None:  # the client left while its body was read
@@ -249,11 +207,7 @@ class Handler:
         raw_headers: RawHeaders = request.raw_headers
         if headers.get("Content-Type") == _CURLS_DEFAULT and body.startswith(b"{"):
             raw_headers = _as_json(raw_headers)
-        if self._decider.policy.reads is not Reads.ENVELOPE or asked.ask is not None:
-            for name in self._session_headers:
-                if name in headers:
-                    view.session = headers[name]
-                    break
+        self._asking.name_session(view, headers, asked)
         record.understood_at = now = monotonic()
         self._claims.read(view, headers, now)
         record.tenant = view.tenant
@@ -275,7 +229,7 @@ class Handler:
             record.decision_id = next(self._ids)
         if asked.heal:
             job.healer = healer(route.kind, asked.fields)
-        if self._tiers is not None and asked is not _PLAIN:
+        if self._tiers is not None and asked is not PLAIN:
             job.tiers = self._tiers
             if asked.ask is None:
                 self._tiers.guard(view)

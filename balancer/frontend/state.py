@@ -174,7 +174,7 @@ class States:
         tiering = self._decider.tiering
         told = []
         for tier in () if tiering is None else tiering.tiers.values():
-            requests, left, usd = self._metrics.tiers.totals(tier.name)
+            requests, left = self._metrics.tiers.totals(tier.name)
             told.append(
                 {
                     "name": tier.name,
@@ -184,7 +184,7 @@ class States:
                     "replica_usd_per_hour": tier.replica_usd_per_hour,
                     "requests": requests,
                     "left": left,
-                    "usd": usd,
+                    "usd": self._metrics.spent_usd(tier.name),
                 }
             )
         return told

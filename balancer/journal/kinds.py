@@ -38,4 +38,4 @@ RELEASE: Final = 27  # time
 RELEASED: Final = 28  # who; decision
 RELEASE_ENDS: Final = 29  # whether to its end
 GPUS: Final = 30  # time, replica, condition, slowness, share
-QUOTE: Final = 31  # time, request: asked, and not done
+QUOTE: Final = 31  # time, plan, request: asked, and not done

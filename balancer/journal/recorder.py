@@ -18,7 +18,7 @@ from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge, Policy, Waiting
 from balancer.core.tiering.memory import Calibration
 from balancer.core.tiering.types import Choice, Plan, Tier
-from balancer.core.types import Decision, EngineSample, ReplicaId, RequestView, Usage
+from balancer.core.types import Decision, EngineSample, Reads, ReplicaId, RequestView, Usage
 from balancer.journal import kinds
 from balancer.journal.scribe import Outcome, Scribe, Sink
 
@@ -159,6 +159,11 @@ class Recorder(Decider):
 
     # -- decisions
 
+    @property
+    def reads(self) -> Reads:
+        """All, whatever the policy: another one may be asked what it would have done."""
+        return Reads.PROMPT
+
     def decide(self, request: RequestView, tried: frozenset[ReplicaId], now: float) -> Decision:
         scribe = self._scribe
         asked = scribe.request(request)
@@ -175,7 +180,7 @@ class Recorder(Decider):
         assert self.tiering is not None
         scribe, self._asked = self._scribe, []
         of = scribe.plan(plan, self.tiering.calibration)
-        asked = scribe.request(request)
+        asked = scribe.request(request, keys=False)
         left = tuple(plan.left)
         outcome: Outcome
         try:
@@ -189,6 +194,25 @@ class Recorder(Decider):
         event = (kinds.CHOOSE, now, of, asked, _in_order(tried), left, self._asked)
         scribe.put((*event, (choice.tier.name, choice.reason, to, *scribe.decided(choice.decision))))
         return choice
+
+    def preview(self, request: RequestView, now: float) -> Decision:
+        """Policies reckon anew when they are asked: so it is written down, though nothing is decided."""
+        scribe = self._scribe
+        asked = scribe.request(request)
+        try:
+            return super().preview(request, now)
+        finally:
+            scribe.put((kinds.QUOTE, now, 0, asked, ()))
+
+    def preview_choice(self, plan: Plan, request: RequestView, now: float) -> Choice:
+        assert self.tiering is not None
+        scribe, self._asked = self._scribe, []
+        of = scribe.plan(plan, self.tiering.calibration)
+        asked = scribe.request(request, keys=False)
+        try:
+            return super().preview_choice(plan, request, now)
+        finally:
+            scribe.put((kinds.QUOTE, now, of, asked, self._asked))
 
     def _retarget(self, request: RequestView, model: str, among: frozenset[ReplicaId] | None) -> RequestView:
         view = super()._retarget(request, model, among)

@@ -5,6 +5,7 @@ differ for that alone, so they are counted apart.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -90,6 +91,7 @@ class Replayer:
             kinds.RELEASED: self._released,
             kinds.RELEASE_ENDS: self._release_ends,
             kinds.GPUS: self._gpus,
+            kinds.QUOTE: self._quote,
         }
         return [known[kind] for kind in range(len(known))]
 
@@ -191,6 +193,16 @@ class Replayer:
             replayed = refused.status
         self._compare(recorded, replayed, now)
         self.arrived(to, where, now, again=bool(tried or left))
+
+    def _quote(self, event: Event) -> None:
+        _, now, of, number, retargeted = event
+        book, decider = self.book, self.decider
+        decider.retargeted = [book.requests[each].view for each in retargeted]
+        with suppress(Refused):
+            if of:
+                decider.preview_choice(book.plans[of], book.requests[number].view, now)
+            else:
+                decider.preview(book.requests[number].view, now)
 
     def arrived(self, asked: Asked, recorded: Made, now: float, *, again: bool) -> None:
         """A decision was made; `again`: another one was before, for the same request."""

@@ -129,7 +129,8 @@ class Scribe:
             external,
         )
 
-    def request(self, view: RequestView) -> int:
+    def request(self, view: RequestView, *, keys: bool = True) -> int:
+        """Without `keys`, if it is not sent as it is: those that it is asked of have their own."""
         number = view.number
         if number > self._first_request and self._requests - number < KEPT:
             return number
@@ -138,8 +139,7 @@ class Scribe:
         flags = (
             view.stream * STREAM | view.tokens_exact * EXACT | (view.previous_response is not None) * FOLLOWS
         )
-        keys = () if view.prompt is not None else view.block_keys  # those of its models come with their own
-        place, new = self._chains.write(keys)
+        place, new = self._chains.write(view.block_keys if keys else ())
         event: list[Any] = [kinds.REQUEST, number, view.route, view.model, flags]
         event += [view.prompt_bytes, view.prompt_tokens, place, new, *self._who(view)]
         rest = (

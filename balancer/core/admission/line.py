@@ -75,19 +75,21 @@ class Line:
         now: float,
         *,
         retry: bool,
+        dry: bool = False,
     ) -> Decision:
-        """Where it goes, of these replicas; `wait` says: rather not yet."""
+        """Where it goes, of these replicas; `wait` says: rather not yet. `dry`: where it would, and nothing is decided."""
         policy = self._policy
+        choose = policy.preview if dry else policy.choose
         if retry or self.limits.max_waiting == 0:
             free = below_limit(replicas)
-            return policy.choose(request, free or replicas, now)._replace(wait=not free)
+            return choose(request, free or replicas, now)._replace(wait=not free)
         if policy.holds:
-            return policy.choose(request, replicas, now)
+            return choose(request, replicas, now)
         queue = self._queues.get(pool(request))
         free = () if queue else with_room(replicas, now)
         if free:
-            return policy.choose(request, free, now)
-        return policy.choose(request, replicas, now)._replace(wait=True)
+            return choose(request, free, now)
+        return choose(request, replicas, now)._replace(wait=True)
 
     def quote(
         self, request: RequestView, replicas: Sequence[ReplicaState], now: float, *, retry: bool

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from copy import copy
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.types import Decision, Reads, RequestView
@@ -44,6 +45,19 @@ class Policy(ABC):
         """The best replica. The decision's `wait` says that it should not be sent there yet: the request is then
         better off waiting in the balancer, until `release` names it.
         """
+
+    def preview(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
+        """What `choose` would say, without a choice being made: nobody's turn has passed. What is drawn is drawn, though."""
+        turns = [replica.last_chosen for replica in replicas]
+        try:
+            return self._twin().choose(request, replicas, now)
+        finally:
+            for replica, turn in zip(replicas, turns, strict=True):
+                replica.last_chosen = turn
+
+    def _twin(self) -> Self:
+        """Whose choices change nothing of this policy's own."""
+        return copy(self)
 
     def quote(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Quote | None:
         """What `choose` would say, without a choice being made: nothing that comes later is different for it. None: this

@@ -133,6 +133,9 @@ class PredictedLatency(Indexed):
         self.arrived(now)
         return self._choose(request, replicas, now, None)
 
+    def preview(self, request: RequestView, replicas: Sequence[ReplicaState], now: float) -> Decision:
+        return self._choose(request, replicas, now, None)
+
     def arrived(self, now: float) -> None:
         self._arrivals_per_s *= exp((self._arrived_s - now) / RATE_WINDOW_S)
         self._arrivals_per_s += 1 / RATE_WINDOW_S

@@ -18,7 +18,7 @@ local scheduler, which orders the queue inside an engine, is vLLM's business.
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.prefix.index import PrefixIndex
@@ -65,6 +65,11 @@ class PrebleE2(LowestCost):
             return self._lowest(request, replicas, matched, loads, "rebalanced")
         kept = list(compress(replicas, holders)), list(compress(matched, holders))
         return self._lowest(request, *kept, list(compress(loads, holders)), "exploited")
+
+    def _twin(self) -> Self:
+        twin = super()._twin()
+        twin.__dict__["_passed_on"] = dict(self._passed_on)
+        return twin
 
     def _pass_on(self, prefix: BlockKey, now: float) -> bool:
         """Whether it is time again for this prefix."""
