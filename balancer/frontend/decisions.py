@@ -72,7 +72,7 @@ def whole(record: Record) -> dict[str, Any]:
         **short(record),
         "ended_by": record.ended_by if record.ended_at else None,
         "usage": _usage(record.usage),
-        "tiering": None if record.tiered is None else tiering_told(record.tiered),
+        "tiering": None if record.tiered is None else tiering_told(record.tiered) | {"usd": record.usd},
         "trail": [_attempt(attempt) for attempt in record.trail],
     }
 
@@ -162,7 +162,6 @@ def tiering_told(tiered: Tiered) -> dict[str, Any]:
         "shadow": tiered.shadow or None,
         "left": [{"tier": tier, "why": why} for tier, why in tiered.left],
         "barred": [{"tier": tier, "why": why} for tier, why in tiered.barred],
-        "usd": tiered.usd,
         "options": [{"tier": tier, "usd": usd} for tier, usd in tiered.options],
     }
 
