@@ -33,6 +33,7 @@ EXAMPLES = {
     "prometheus_host": ("::1", "::1"),
     "request_id_headers": ("x-trace-id", ["x-trace-id"]),
     "event_loop": ("asyncio", "asyncio"),
+    "ui": ("false", False),
     "reuse_port": ("true", True),
     "policy": ("random", "random"),
     "session_headers": ("x-s", ["x-s"]),
