@@ -72,8 +72,7 @@ def whole(record: Record) -> dict[str, Any]:
         **short(record),
         "ended_by": record.ended_by if record.ended_at else None,
         "usage": _usage(record.usage),
-        "usd": record.usd,
-        "tiering": None if record.tiered is None else tiering_told(record.tiered),
+        "tiering": None if record.tiered is None else tiering_told(record.tiered) | {"usd": record.usd},
         "trail": [_attempt(attempt) for attempt in record.trail],
     }
 
