@@ -11,6 +11,7 @@ from ssl import SSLError
 
 from aiohttp import web
 
+from balancer.accounting.exporting import tracing_of
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.accounting.receipts import Receipts
@@ -68,6 +69,7 @@ class Balancer:
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         self.outcomes = open_outcomes(settings)  # before anything that has to be closed
+        self._tracing = tracing_of(settings, os.environ)
         seed = random.SystemRandom().getrandbits(63)
         self.journal = Journal.open(settings, seed)
         if self.journal is not None:
@@ -130,7 +132,7 @@ class Balancer:
         self._admin.ui = settings.ui
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
-        self._server.handler, self._admin.explainer = make_handler(
+        handler, self._admin.explainer = make_handler(
             settings,
             keys,
             tiers,
@@ -141,7 +143,9 @@ class Balancer:
             metrics=self.metrics,
             outcomes=self.outcomes,
             is_draining=self._is_draining,
+            tracing=self._tracing,
         )
+        self._server.handler, self._server.on_refused = handler, handler.refused_unread
         self.metrics.name_tenants((*keys.names, *settings.tenants))
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
@@ -209,6 +213,8 @@ class Balancer:
             self.journal.close()
         if self.outcomes is not None:
             await self.outcomes.close()
+        if self._tracing is not None:
+            await self._tracing.close()
         log.info("stopped")
 
     async def _answers_end(self, within_s: float) -> None:

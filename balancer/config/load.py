@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from balancer.config import classifiers, sources
 from balancer.config.describe import Location, describe_at, key_at, keys_at
-from balancer.config.extras import can_heal
+from balancer.config.extras import can_heal, can_trace
 from balancer.config.keys import keys_in
 from balancer.config.kinds import is_key
 from balancer.config.mistakes import ConfigError, Contradiction, Mistake, nearest, shown
@@ -178,6 +178,9 @@ def _outside_mistakes(
     if settings.heal_json and not can_heal():
         expected = "false, or the extra `heal` installed (pip install 'vllm-balancer[heal]')"
         yield Mistake("heal_json", expected, _origin(("heal_json",), given))
+    if settings.otlp_traces_endpoint is not None and not can_trace():
+        expected = "none, or the extra `otel` installed (pip install 'vllm-balancer[otel]')"
+        yield Mistake("otlp_traces_endpoint", expected, _origin(("otlp_traces_endpoint",), given))
 
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:

@@ -72,7 +72,8 @@ def whole(record: Record) -> dict[str, Any]:
         **short(record),
         "ended_by": record.ended_by if record.ended_at else None,
         "usage": _usage(record.usage),
-        "tiering": None if record.tiered is None else tiering_told(record.tiered) | {"usd": record.usd},
+        "usd": record.usd,
+        "tiering": None if record.tiered is None else tiering_told(record.tiered),
         "trail": [_attempt(attempt) for attempt in record.trail],
     }
 

@@ -88,6 +88,8 @@ EXAMPLES = {
     "journal": ("journal.bin", "journal.bin"),
     "journal_max_bytes": ("1000000", 1000000),
     "journal_keep": ("2", 2),
+    "otlp_traces_endpoint": ("http://otel:4318", "http://otel:4318"),
+    "trace_sample": ("0.25", 0.25),
     "decision_headers": ("false", False),
     "heal_json": ("true", True),
     "outcome_log": ("outcomes.db", "outcomes.db"),
