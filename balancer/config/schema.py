@@ -297,8 +297,7 @@ class Logging(Group):
     trace headers of clients pass untouched."""
 
     trace_sample: Annotated[Share | None, AT_START] = None
-    """Share of the requests that are traced, of those that come without a `traceparent`; with one, what it says holds. Default:
-    as OTEL_TRACES_SAMPLER says, else all."""
+    """Share of the requests without a `traceparent` that are traced. Default: as OTEL_TRACES_SAMPLER says, else all."""
 
     receipts: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0), AT_START] = 1000
     """How many of the latest requests the admin API can explain: who could have had them, at what cost, and what came of it."""
