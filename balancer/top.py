@@ -24,6 +24,8 @@ from balancer.admin_client import KEY_VARIABLE, AdminClient, AdminError, admin_u
 NONE = "-"
 BLOCKS = "▁▂▃▄▅▆▇█"
 MOST_ALERTS = 4
+MOST_DECISIONS = 10
+"""With --once."""
 LEAST_LINES = 12
 HEALTHS = {
     "healthy": "green",
@@ -132,7 +134,7 @@ def shown(state: dict[str, Any], width: int, height: int | None) -> list[Rendera
         tiers = tiers if len(tiers) < left else []
         decisions = decisions[: max(0, left - (len(tiers) + 1) * bool(tiers))]
     else:
-        more = 0
+        more, decisions = 0, decisions[:MOST_DECISIONS]
     lines.append(_replicas(replicas, width))
     if more:
         lines.append(Text(f" and {more} more replicas", style="dim", no_wrap=True))
@@ -149,20 +151,18 @@ def _most(values: list[Any], count: int) -> tuple[list[Any], int]:
 
 def _head(state: dict[str, Any]) -> list[Text]:
     total = state["total"]
-    first = Text.assemble(
-        ("balancer ", "bold"),
-        f"{state['version']}  policy {clean(state['policy'])}  up {span(state['up_s'])}",
-    )
+    about = f"{state['version']}  policy {clean(state['policy'])}  up {span(state['up_s'])}  hits {percent(total['hit_rate'])}"
+    first = Text.assemble(("balancer ", "bold"), about)
+    if state["tiers"]:
+        first.append(f"  ${total['usd_per_hour']:.2f}/h")
     if state["draining"]:
         first.append("  draining", "bold yellow")
     waiting = str(total["waiting"]) + (f"/{total['max_waiting']}" if total["max_waiting"] else "")
     second = Text.assemble(
         f"in flight {total['in_flight']}  held {waiting}  {total['answers_per_s']:.1f} answers/s  ",
         (f"{total['errors_per_s']:.1f} errors/s", "bold red" if total["errors_per_s"] else ""),
-        f"  TTFT P50 {seconds(total['ttft_p50_s'])} P90 {seconds(total['ttft_p90_s'])}  hits {percent(total['hit_rate'])}",
+        f"  TTFT P50 {seconds(total['ttft_p50_s'])} P90 {seconds(total['ttft_p90_s'])}",
     )
-    if state["tiers"]:
-        second.append(f"  ${total['usd_per_hour']:.2f}/h")
     for line in (first, second):
         line.no_wrap, line.overflow = True, "ellipsis"
     return [first, second]
@@ -225,10 +225,24 @@ def _tiers(tiers: list[dict[str, Any]]) -> Table:
 
 def _decisions(decisions: list[dict[str, Any]], width: int) -> Table:
     wide = width >= 110
-    table = _table("at", "replica", "why", "model", "matched", "TTFT", "status", numbers=range(4, 7))
-    if wide:
-        table.add_column("tier", no_wrap=True, overflow="ellipsis")
-        table.add_column("tenant", no_wrap=True, overflow="ellipsis")
+    names = (
+        "at",
+        "replica",
+        "why",
+        "model",
+        "matched",
+        "TTFT",
+        "status",
+        *(("tier", "tenant") if wide else ()),
+    )
+    table = _table(*names, numbers=range(4, 7))
+    widths = {"at": 8, "matched": 7, "TTFT": 6, "status": 6}
+    rest = (width - sum(widths.values()) - 2 * (len(names) - 1)) // (len(names) - len(widths))
+    for column, name in zip(table.columns, names, strict=True):
+        if name in widths:
+            column.min_width = widths[name]
+        else:
+            column.max_width = max(rest, len(name))
     for each in decisions:
         ended = each["state"] == "ended"
         status = str(each["status"]) if ended else f"try {each['attempts']}" if each["attempts"] > 1 else ""

@@ -13,6 +13,7 @@ from balancer.accounting.record import Record
 from balancer.config import ConfigError, Mistake
 from balancer.core.types import Decision, Health, ReplicaId
 from balancer.frontend import live
+from balancer.frontend import state as state_of_all
 from tests.fakes.balancer import balancing, cluster
 from tests.fakes.client import chat, stream
 from tests.fakes.loops import async_test, on_both_loops, until
@@ -336,3 +337,24 @@ async def test_who_watches_keeps_nobody_from_stopping():
         await watcher.until(lambda kind, _: kind == "state")
         async with asyncio.timeout(5):
             await front.balancer.close()
+
+
+@async_test
+async def test_others_run_while_the_state_of_many_replicas_is_made(monkeypatch):
+    monkeypatch.setattr(state_of_all, "SLICE_S", 0.0)
+    replicas = [{"url": f"http://127.0.0.1:{port}", "name": f"r{port}"} for port in range(1, 65)]
+    async with balancing(*replicas, wait_for=None) as front:
+        ran = 0
+
+        async def other():
+            nonlocal ran
+            while True:
+                ran += 1
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(other())
+            told = await front.balancer._admin._live._states.state()
+            running.cancel()
+        assert len(told["replicas"]) == 64
+        assert ran >= 64
