@@ -30,8 +30,8 @@ FAILURES = (
 
 _REQUESTS = counter(
     "balancer_requests",
-    "Requests that have ended, by route, model, status told to the client (101: a socket; 499: it left) and who ended them: answer, "
-    "refusal, client, slow_client, replica, shutdown, timeout.",
+    "Requests that have ended, by route, model, status told to the client (101: a socket; 499: it left) and who ended them: "
+    "answer, refusal, client, slow_client, replica, shutdown, timeout.",
     "route",
     "model_name",
     "code",
