@@ -23,8 +23,10 @@ from balancer.frontend.admin import Admin
 from balancer.frontend.assembly import make_handler
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.listeners import Listeners
+from balancer.frontend.live import Live
 from balancer.frontend.own import OwnPages
 from balancer.frontend.server import Server, ServerLimits, server_tls
+from balancer.frontend.state import States
 from balancer.job import LifecycleLimits
 from balancer.journal.opening import Journal
 from balancer.lifecycle import Lifecycle
@@ -90,7 +92,9 @@ class Balancer:
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
         self._manager = ServiceManager(os.environ)
         self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
-        self._admin = Admin(self.decider, self.replicas, self.reloader, receipts)
+        states = States(self.decider, self.metrics, self.reloader, loops, self._is_draining)
+        live = Live(self.metrics.watch, states, receipts)
+        self._admin = Admin(self.decider, self.replicas, self.reloader, receipts, live)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
         self._admins = web.Server(self._admin, access_log=None)
@@ -125,6 +129,7 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
+        self._admin.ui = settings.ui
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
         handler, self._admin.explainer = make_handler(

@@ -250,6 +250,10 @@ class RequestSeries:
     def stream_broke(self, outcome: str) -> None:
         self._broken[outcome] += 1
 
+    def spent_usd(self, tier: str) -> float:
+        """What the tier's answers cost, as far as prices are known."""
+        return sum(usd for (_, name, _), usd in self._usd.items() if name == tier)
+
     def hits(self) -> Iterator[tuple[str, int, int]]:
         """Replica, prompt tokens that the index believed to be cached there, and those that answers told."""
         for replica, series in self._expectations.items():

@@ -275,6 +275,9 @@ class Operation(Group):
     admin_api_key: Secret | None = None
     """Key that the admin API asks for, as `Authorization: Bearer`. It must be set unless `admin_host` is a loopback address."""
 
+    ui: bool = True
+    """Serve the live page at `/ui` of `admin_port`. It asks for `admin_api_key`, if there is one."""
+
 
 class Logging(Group):
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)] = (
