@@ -292,13 +292,11 @@ class Logging(Group):
     """Log one line for every request, but for those that got one of the balancer's own pages."""
 
     otlp_traces_endpoint: Annotated[CollectorUrl | None, AT_START] = None
-    """Send traces to this collector, by OTLP over HTTP: `http://host:4318`, or the whole URL of another path. What OpenTelemetry
-    reads from OTEL_* variables holds: headers, certificates, limits, resource. Needs the extra `otel`. Default: no traces, and
-    trace headers of clients pass untouched."""
+    """Send traces to this collector, by OTLP over HTTP: `http://host:4318`, or the whole URL of another path. OTEL_* variables hold
+    (headers, limits, resource). Needs the extra `otel`. Default: none, and trace headers of clients pass untouched."""
 
     trace_sample: Annotated[Share | None, AT_START] = None
-    """Share of the requests that are traced, of those that come without a `traceparent`; with one, what it says holds. Default:
-    as OTEL_TRACES_SAMPLER says, else all."""
+    """Share of requests without a `traceparent` that are traced. Default: as OTEL_TRACES_SAMPLER says, else all."""
 
     receipts: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0), AT_START] = 1000
     """How many of the latest requests the admin API can explain: who could have had them, at what cost, and what came of it."""
