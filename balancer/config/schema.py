@@ -292,8 +292,8 @@ class Logging(Group):
     """Log one line for every request, but for those that got one of the balancer's own pages."""
 
     otlp_traces_endpoint: Annotated[CollectorUrl | None, AT_START] = None
-    """Send traces to this collector, by OTLP over HTTP: `http://host:4318`, or the whole URL of another path. OTEL_* variables hold
-    (headers, limits, resource). Needs the extra `otel`. Default: none, and trace headers of clients pass untouched."""
+    """Send traces to this collector, by OTLP over HTTP: `http://host:4318`, or the whole URL of another path. OTEL_* variables
+    hold (headers, limits, resource). Needs the extra `otel`. Default: none, and trace headers of clients pass untouched."""
 
     trace_sample: Annotated[Share | None, AT_START] = None
     """Share of requests without a `traceparent` that are traced. Default: as OTEL_TRACES_SAMPLER says, else all."""
