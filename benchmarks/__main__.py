@@ -9,6 +9,7 @@ from benchmarks.compare.command import compare
 from benchmarks.crosscheck.command import crosscheck
 from benchmarks.decide.command import decide
 from benchmarks.joint.command import joint
+from benchmarks.journal.command import journal
 from benchmarks.overhead.command import overhead
 from benchmarks.pages.command import report
 from benchmarks.peers.command import peers
@@ -30,6 +31,7 @@ app.command()(scrape)
 app.command()(simulate)
 app.command()(joint)
 app.command()(decide)
+app.command()(journal)
 app.command()(calibrate)
 app.command()(chaos)
 app.command()(soak)

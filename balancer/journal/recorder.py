@@ -94,6 +94,10 @@ class Recorder(Decider):
             scribe.joins(replica)
         scribe.begin()
 
+    @property
+    def decisions(self) -> int:
+        return self._scribe.decisions
+
     def flush(self) -> None:
         """Hand over what was written down."""
         self._scribe.flush()

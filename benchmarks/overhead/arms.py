@@ -1,8 +1,10 @@
 """What is measured: the balancer, its peers, and no balancer at all. An arm is a peer with the name that results keep."""
 
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.peers import balancer, nginx, vllm_router
 from benchmarks.peers.peer import Program, Tools
@@ -42,11 +44,17 @@ def _watched(module: str, *options: str) -> Callable[[Tools], Program]:
     return lambda _: Program(lambda place: [*command, str(place.port), "--worker-urls", *place.upstreams])
 
 
-OBSERVED = Arm("observed", _watched("balancer", "--access-log", "--log-format", "json"))
+_JOURNAL = ("--journal", str(Path(tempfile.gettempdir(), "benchmarks.journal")), "--journal-keep", "0")
+
+OBSERVED = Arm("observed", _watched("balancer", "--access-log", "--log-format", "json", *_JOURNAL))
+JOURNALED = Arm("journaled", _watched("balancer", *_JOURNAL))
 COUNTED = Arm("counted", _watched("balancer"))
-UNOBSERVED = Arm("unobserved", _watched("benchmarks.overhead.unobserved", "--no-decision-headers"))
-OBSERVATION = (OBSERVED, COUNTED, UNOBSERVED)
-"""The default policy with all that tells what happens, with metrics alone, and with nothing of it."""
+UNOBSERVED = Arm(
+    "unobserved", _watched("benchmarks.overhead.unobserved", "--no-decision-headers", "--receipts", "0")
+)
+OBSERVATION = (OBSERVED, JOURNALED, COUNTED, UNOBSERVED)
+"""The default policy with all that tells what happens, with metrics and the journal, with metrics alone, and with nothing of
+it."""
 
 
 def chosen(names: Sequence[str]) -> list[Arm]:
