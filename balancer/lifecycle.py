@@ -87,6 +87,8 @@ class Lifecycle:
         timer = None if total_s is None else self._loop.call_later(total_s, task.cancel, _TIMEOUT)
         try:
             self._budget.requested(record.arrived_at)
+            if job.due is not None:
+                await job.find_way(job.due)
             failed = await self._ask(job)
             if failed is not None:
                 await self._fall_back(job, failed)

@@ -40,7 +40,7 @@ from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
 from balancer.healing import healer
 from balancer.job import Job
 from balancer.lifecycle import Lifecycle
-from balancer.tiered import Asked, Tiers
+from balancer.tiered import Asked, Due, Tiers
 from balancer.vllm_api.routes import (
     REALTIME_PATH,
     STORED_RESPONSE,
@@ -280,9 +280,10 @@ class Handler:
             if asked.ask is None:
                 self._tiers.guard(view)
             else:
-                job.way = self._tiers.way(
+                way = self._tiers.way(
                     asked, view, outgoing, decision_id=record.decision_id, pinned=pinned, now=now
                 )
+                job.way, job.due = (None, way) if isinstance(way, Due) else (way, None)
         try:
             await self._lifecycle.serve(job)
         except Refused as refused:

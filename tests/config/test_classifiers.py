@@ -1,6 +1,7 @@
 import pytest
 
-from balancer.config.classifiers import BUNDLED, bundled
+from balancer.config.classifier_entry import BUNDLED
+from balancer.config.classifiers import bundled
 from balancer.core.tiering.types import Text
 
 
