@@ -81,7 +81,7 @@ def read(entries: Mapping[str, ClassifierEntry], environ: Mapping[str, str]) -> 
             key = None if asked is None or asked.api_key_env is None else environ.get(asked.api_key_env)
             elsewhere[name] = Elsewhere(kind, asked, key, learned, encoder)
         else:
-            by_name[name] = learned or bundled(name)
+            by_name[name] = learned or bundled(entry.file or "")
     return Classifiers(by_name, stored, elsewhere)
 
 
