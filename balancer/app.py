@@ -208,6 +208,7 @@ class Balancer:
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
         await self.gpus.close()
+        await self._tiers.close()
         await self.replicas.close()
         if self.journal is not None:
             self.journal.close()

@@ -91,6 +91,8 @@ class Lifecycle:
         timer = None if total_s is None else self._loop.call_later(total_s, task.cancel, _TIMEOUT)
         try:
             self._budget.requested(record.arrived_at)
+            if job.due is not None:
+                await job.find_way(job.due)
             failed = await self._ask(job)
             if failed is not None:
                 await self._fall_back(job, failed)
@@ -199,8 +201,7 @@ class Lifecycle:
     async def _place(self, job: Job, tries: Tries) -> Placed:
         """Where this attempt goes, charged for, when it may. A retry has to wait only where all are at their limit."""
         request, pinned, now = job.request, job.pinned, monotonic()
-        job.decided_at = now
-        fleet, excluded = self._decider.fleet, tries.excluded
+        job.decided_at, fleet, excluded = now, self._decider.fleet, tries.excluded
         if pinned is not None and pinned not in excluded and fleet.get(pinned) is not None:
             decision = Decision(pinned, "pinned")
         else:

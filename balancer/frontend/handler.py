@@ -38,7 +38,7 @@ from balancer.frontend.responses import RELAYED, RELAYED_AND_CLOSE, refusal
 from balancer.healing import healer
 from balancer.job import Job
 from balancer.lifecycle import CLIENT_LEFT, Lifecycle
-from balancer.tiered import Asked, Tiers
+from balancer.tiered import Asked, Due, Tiers
 from balancer.vllm_api.routes import (
     REALTIME_PATH,
     STORED_RESPONSE,
@@ -311,9 +311,10 @@ class Handler:
             if asked.ask is None:
                 tiers.guard(view)
             else:
-                job.way = tiers.way(
+                way = tiers.way(
                     asked, view, job.outgoing, decision_id=record.decision_id, pinned=job.pinned, now=now
                 )
+                job.way, job.due = (None, way) if isinstance(way, Due) else (way, None)
         except Refused as refused:
             record.model = view.model
             record.status, record.ended_by, record.ended_at = refused.status, "refusal", monotonic()
