@@ -106,6 +106,7 @@ class Balancer:
             supervisor.start("watchdog", self._manager.alive)
         supervisor.start("prices", self._tiers.look)
         if self.journal is not None:
+            self.metrics.journal = self.journal.file
             supervisor.start("journal", self.journal.keep)
 
     def _prepare(self, settings: Settings) -> Callable[[], Changes]:

@@ -14,7 +14,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
 from balancer import __version__
-from balancer.accounting import admission_metrics, fleet_metrics, gpu_metrics, outcome_metrics
+from balancer.accounting import (
+    admission_metrics,
+    fleet_metrics,
+    gpu_metrics,
+    journal_metrics,
+    outcome_metrics,
+)
 from balancer.accounting.configuration import ConfigurationSeries
 from balancer.accounting.exposition import Samples, accepted, gauge, info
 from balancer.accounting.fleet_metrics import Loop
@@ -51,6 +57,7 @@ class Metrics:
         self.tiers = TierSeries()
         self.watch = Watch()
         self.outcomes: OutcomeLog | None = None
+        self.journal: journal_metrics.Written | None = None
         self.others: list[Callable[[], Iterator[Samples]]] = []
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -114,6 +121,7 @@ class Metrics:
         yield from gpu_metrics.families(self._fleet.gpus, self._fleet, now)
         yield from self.tiers.collect()
         yield from outcome_metrics.collect(self.outcomes)
+        yield from journal_metrics.collect(self.journal)
         for collect in self.others:
             yield from collect()
 

@@ -118,7 +118,7 @@ class Router:
             return  # its head comes with its end
         assert request.charge is not None
         assert request.decision is not None
-        request.charge.first_token(self._timeline.now)
+        self.decider.first_token(request.charge, self._timeline.now)
         state = self.decider.fleet[request.decision.replica]
         self.decider.answered(state, self._timeline.now, sent_at=request.charge.sent_at)
         self._release()
@@ -146,7 +146,7 @@ class Router:
         usage = None
         if request.finished_s is not None:
             usage = Usage(request.view.prompt_tokens, request.engine.output_tokens, request.cached_tokens)
-        request.charge.release(self._timeline.now, usage)
+        self.decider.ended(request.charge, self._timeline.now, usage)
 
     def _lose(self, request: Request, why: str) -> None:
         request.lost = why

@@ -133,7 +133,7 @@ def a_life_of(made, requests=20, now=1.0, keys=(1, 2, 3)):
         if made.fleet.get(state.id) is None:
             made.join(state)
     for number in range(requests):
-        view = request(*keys, number)
+        view = request(*keys, 1000 * keys[-1] + number)  # chained: no key comes after two others
         decision = made.decide(view, frozenset(), now + number)
         charge = made.dispatch(view, decision, now + number)
         made.first_token(charge, now + number + 0.25)
