@@ -11,6 +11,7 @@ from ssl import SSLError
 
 from aiohttp import web
 
+from balancer.accounting.exporting import tracing_of
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import kept_outcomes, open_outcomes
 from balancer.accounting.receipts import Receipts
@@ -22,8 +23,10 @@ from balancer.frontend.admin import Admin
 from balancer.frontend.assembly import make_handler
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.listeners import Listeners
+from balancer.frontend.live import Live
 from balancer.frontend.own import OwnPages
 from balancer.frontend.server import Server, ServerLimits, server_tls
+from balancer.frontend.state import States
 from balancer.job import LifecycleLimits
 from balancer.journal.opening import Journal
 from balancer.lifecycle import Lifecycle
@@ -66,6 +69,7 @@ class Balancer:
         self._is_draining = lambda: self._draining
         self._tls = server_tls(settings.ssl_certfile, settings.ssl_keyfile)
         self.outcomes = open_outcomes(settings)  # before anything that has to be closed
+        self._tracing = tracing_of(settings, os.environ)
         seed = random.SystemRandom().getrandbits(63)
         self.journal = Journal.open(settings, seed)
         if self.journal is not None:
@@ -88,7 +92,9 @@ class Balancer:
         self._own = OwnPages(self.decider, self.metrics, self._is_draining)
         self._manager = ServiceManager(os.environ)
         self.reloader = Reloader(loaded, self._prepare, self.metrics.configuration, self._manager)
-        self._admin = Admin(self.decider, self.replicas, self.reloader, receipts)
+        states = States(self.decider, self.metrics, self.reloader, loops, self._is_draining)
+        live = Live(self.metrics.watch, states, receipts)
+        self._admin = Admin(self.decider, self.replicas, self.reloader, receipts, live)
         self._server = Server()
         self._scrapes = web.Server(self._scrape, access_log=None)
         self._admins = web.Server(self._admin, access_log=None)
@@ -124,9 +130,10 @@ class Balancer:
             self._tls.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         admin_key = settings.admin_api_key
         self._admin.keys = ApiKeys({} if admin_key is None else {admin_key.get_secret_value(): "admin"})
+        self._admin.ui = settings.ui
         tiers = self._tiers.apply(prepared)
         self._own.names = prepared.names
-        self._server.handler, self._admin.explainer = make_handler(
+        handler, self._admin.explainer = make_handler(
             settings,
             keys,
             tiers,
@@ -137,7 +144,9 @@ class Balancer:
             metrics=self.metrics,
             outcomes=self.outcomes,
             is_draining=self._is_draining,
+            tracing=self._tracing,
         )
+        self._server.handler, self._server.on_refused = handler, handler.refused_unread
         self.metrics.name_tenants((*keys.names, *settings.tenants))
         self._server.limits = ServerLimits(
             settings.max_body_bytes, settings.max_header_bytes, settings.client_keepalive_timeout_s
@@ -200,11 +209,14 @@ class Balancer:
             await server.shutdown(NOW_S)
         await self._supervisor.stop()
         await self.gpus.close()
+        await self._tiers.close()
         await self.replicas.close()
         if self.journal is not None:
             self.journal.close()
         if self.outcomes is not None:
             await self.outcomes.close()
+        if self._tracing is not None:
+            await self._tracing.close()
         log.info("stopped")
 
     async def _answers_end(self, within_s: float) -> None:

@@ -138,6 +138,29 @@ def _agent(
     raise typer.Exit(run_agent(options))
 
 
+@app.command("top")
+def _top(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="The admin API, as http://127.0.0.1:8081. Default: BALANCER_ADMIN_URL, or BALANCER_ADMIN_PORT here."
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the state once.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: as JSON, for scripts.")] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Watch a running balancer in the terminal. Its admin key is read from BALANCER_ADMIN_API_KEY."""
+    from balancer.top import TopOptions, run_top  # noqa: PLC0415
+
+    try:
+        options = TopOptions.of(url, once=once, as_json=as_json, interval_s=interval)
+    except ValueError as error:
+        typer.echo(f"balancer top: {error}", err=True)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
+    raise typer.Exit(run_top(options))
+
+
 @app.command("explain")
 def _explain(
     request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="The body of a request.")],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from balancer.accounting.record import Record
 from balancer.config import Settings
@@ -15,8 +15,11 @@ from balancer.forwarding.leg import WHOLE, Leg
 from balancer.forwarding.manners import Manners, manners
 from balancer.healing import Healer
 from balancer.resuming import Resumable, ResumePolicy
-from balancer.tiered import Tiers, Way
+from balancer.tiered import Due, Tiers, Way
 from balancer.vllm_api.routes import Route
+
+if TYPE_CHECKING:
+    from balancer.accounting.tracing import Trace  # which needs an extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,9 @@ class Job:
     """What is asked, the bytes to send, who asked, and the record that is being written.
 
     `pinned` is the replica that alone can answer, if there is one; `tiers` is where costs are counted, if there are tiers; `way`
-    leads through them, where the model is ours to choose; `healer` mends the answer's JSON. Of the next attempt: `leg` is its
-    part of the stream, `told` what the head says of it, and when it was decided on. `given` is the exchange that last gave the
-    client something.
+    leads through them, where the model is ours to choose: `due` until its score is there; `healer` mends the answer's JSON;
+    `trace` tells of it, if it is traced. Of the next attempt: `leg` is its part of the stream, `told` what the head says of it,
+    and when it was decided on. `given` is the exchange that last gave the client something.
     """
 
     route: Route
@@ -62,12 +65,18 @@ class Job:
     pinned: ReplicaId | None
     tiers: Tiers | None = None
     way: Way | None = None
+    due: Due | None = None
     healer: Healer | None = None
+    trace: "Trace | None" = None
     leg: Leg = WHOLE
     told: bytes = b""
     decided_at: float = 0.0
     given: Exchange | None = None
     _chosen: Decision | None = None
+
+    async def find_way(self, due: Due) -> None:
+        """Raises: Refused, if no tier may or can serve the request."""
+        self.way, self.due = await due.way(), None
 
     def enter_tier(self, way: Way, now: float) -> None:
         """The next attempts are those at the next tier.
@@ -76,6 +85,9 @@ class Job:
         """
         self.request, self.outgoing, self._chosen = way.enter(self.record, now)
         self.leg = WHOLE
+        if self.trace is not None and self.record.tiered is not None:
+            planned_at = None if way.left else self.record.understood_at
+            self.trace.entered_tier(planned_at or now, self.record.tiered)
         if way.left:
             self.pinned = None  # whose tier was left
 

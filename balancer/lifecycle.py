@@ -30,7 +30,7 @@ from balancer.forwarding.pool import ConnectionPool
 from balancer.job import Job, LifecycleLimits
 from balancer.receipt import receipt
 from balancer.resuming import Broken, Resumable, resumable
-from balancer.sending import Sender, give_mended
+from balancer.sending import Sender, begin_span, end_span, give_mended
 from balancer.tries import Failed, Tries
 from balancer.verdicts import Verdicts
 from balancer.vllm_api.errors import replica_lost, shut_down, timed_out
@@ -91,6 +91,8 @@ class Lifecycle:
         timer = None if total_s is None else self._loop.call_later(total_s, task.cancel, _TIMEOUT)
         try:
             self._budget.requested(record.arrived_at)
+            if job.due is not None:
+                await job.find_way(job.due)
             failed = await self._ask(job)
             if failed is not None:
                 await self._fall_back(job, failed)
@@ -199,8 +201,7 @@ class Lifecycle:
     async def _place(self, job: Job, tries: Tries) -> Placed:
         """Where this attempt goes, charged for, when it may. A retry has to wait only where all are at their limit."""
         request, pinned, now = job.request, job.pinned, monotonic()
-        job.decided_at = now
-        fleet, excluded = self._decider.fleet, tries.excluded
+        job.decided_at, fleet, excluded = now, self._decider.fleet, tries.excluded
         if pinned is not None and pinned not in excluded and fleet.get(pinned) is not None:
             decision = Decision(pinned, "pinned")
         else:
@@ -213,6 +214,8 @@ class Lifecycle:
                 return await self.room.place(request, decision, excluded)
             finally:
                 job.record.waited_s = (job.record.waited_s or 0.0) + monotonic() - now
+                if job.trace is not None:
+                    job.trace.waited(now, decision)
         charge = self._decider.dispatch(request, decision, now)
         job.record.decided_s += monotonic() - now
         return decision, charge
@@ -224,6 +227,8 @@ class Lifecycle:
         attempt.resumes = job.given is not None
         if limits.decision_headers:
             job.told = receipt(record)
+        if job.trace is not None:
+            begin_span(job, job.trace, replica)
         try:
             stall_timeout_s = limits.client_stall_timeout_s
             exchange = await self._sender.send(job, charge, stall_timeout_s, fresh=False)
@@ -231,6 +236,8 @@ class Lifecycle:
                 exchange = await self._sender.send(job, charge, stall_timeout_s, fresh=True)
             if job.healer is not None and exchange.kept:
                 await give_mended(job, job.healer, exchange)
+            if job.trace is not None:
+                end_span(job.trace, exchange)
             self._verdicts.judge(job.route, record, replica, exchange)
         except asyncio.CancelledError:
             self._metrics.attempted(replica.id, decision.reason, Ended.CANCELLED)

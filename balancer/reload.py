@@ -42,7 +42,7 @@ class Reloaded:
 
 
 class Reloader:
-    """`loaded` is what holds."""
+    """`loaded` is what holds, `mistakes` what the last attempt to change it was refused for, `waiting` what needs a restart."""
 
     def __init__(
         self, loaded: Loaded, prepare: Prepare, series: ConfigurationSeries, manager: ServiceManager
@@ -53,7 +53,8 @@ class Reloader:
         self._series = series
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
-        self._waiting: tuple[str, ...] = ()
+        self.mistakes: tuple[str, ...] = ()
+        self.waiting: tuple[str, ...] = ()
         self._watched = Watched(files(loaded))
         series.configured(digest(loaded.settings), ())
 
@@ -86,11 +87,13 @@ class Reloader:
             self._manager.reloading()
             try:
                 loaded, waiting, apply = await asyncio.to_thread(self._read)
-            except ConfigError:
+            except ConfigError as error:
+                self.mistakes = tuple(str(mistake) for mistake in error.mistakes)
                 self._series.reloaded(Outcome.REFUSED)
                 self._manager.ready("a new configuration was refused, the old one holds")
                 raise
             changes = apply()
+            self.mistakes = ()
             same = loaded.settings == self.loaded.settings
             outcome = Outcome.UNCHANGED if same else Outcome.APPLIED
             self.loaded = loaded
@@ -100,9 +103,9 @@ class Reloader:
             self._series.configured(digest(loaded.settings), waiting)
             if not same:
                 log.info("the new configuration holds; %s", changes)
-            if waiting and waiting != self._waiting:
+            if waiting and waiting != self.waiting:
                 log.warning("only a restart changes %s", ", ".join(waiting))
-            self._waiting = waiting
+            self.waiting = waiting
             self._manager.ready(f"the configuration was read anew: {changes}")
             return Reloaded(outcome, changes, waiting)
 

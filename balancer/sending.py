@@ -6,7 +6,9 @@ Who is asked and what becomes of the outcome is the lifecycle's matter.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from balancer.accounting.metrics import Metrics
 from balancer.core.decider import Decider
@@ -22,6 +24,9 @@ from balancer.forwarding.timing import Gaps
 from balancer.healing import Healer
 from balancer.job import Job
 from balancer.watchman import Watchman
+
+if TYPE_CHECKING:
+    from balancer.accounting.tracing import Trace  # which needs an extra
 
 log = logging.getLogger("balancer.requests")
 
@@ -91,11 +96,38 @@ class Sender:
                 job.given = exchange
             if exchange.ended is None:  # the client has gone, or we end
                 connection.abort()
+                if job.trace is not None:
+                    end_span(job.trace, exchange, Ended.CANCELLED)
         return exchange
 
     def _first_token(self, charge: Charge, now: float) -> None:
         self._decider.first_token(charge, now)
         self._stir()
+
+
+def begin_span(job: Job, trace: "Trace", replica: ReplicaState) -> None:
+    """An attempt begins, and tells the replica whose child its own span is."""
+    external = replica.terms is not None
+    headers = trace.sends(
+        job.outgoing.headers,
+        job.record,
+        job.request,
+        replica.url,
+        external=external,
+        decided_at=job.decided_at,
+    )
+    job.outgoing = replace(job.outgoing, headers=headers)
+
+
+def end_span(trace: "Trace", exchange: Exchange, ended: Ended | None = None) -> None:
+    """`ended`: of an attempt that we end ourselves."""
+    trace.sent(
+        ended or exchange.ended or Ended.BROKEN,
+        exchange.said or 0,
+        heard_at=exchange.timing.begun_at,
+        token_at=exchange.token_at,
+        usage=exchange.usage(),
+    )
 
 
 async def give_mended(job: Job, healer: Healer, exchange: Exchange) -> None:

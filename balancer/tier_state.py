@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+
 from balancer.accounting.tier_metrics import TierSeries
 from balancer.config import ConfigError, Mistake, Settings
 from balancer.config.build_tiering import Built, Provider, make_tiering
@@ -16,12 +18,16 @@ from balancer.core.tiering.budget import Budget
 from balancer.core.tiering.planner import Planner
 from balancer.core.tiering.prices import Prices
 from balancer.learning.files import WrongFile
+from balancer.learning.rows import BadData
+from balancer.observers.remote_score import remote
 from balancer.tiered import Tiers, has
 
 Rating = Callable[[str, bytes], float | None]
 """The last rating of a tenant's conversation, in [0, 1]."""
 
 LOOK_EVERY_S = 1.0
+KEEPALIVE_S = 4.0
+"""Less than uvicorn's 5 s, by which vLLM closes idle connections."""
 
 
 class Prepared(NamedTuple):
@@ -45,8 +51,8 @@ def prepare(settings: Settings, environ: Mapping[str, str]) -> Prepared:
     """Raises: ConfigError, if a classifier cannot be read."""
     built = make_tiering(settings, environ)
     try:
-        found = read(() if built is None else built.classifiers)
-    except (OSError, WrongFile) as error:
+        found = read({} if built is None else built.classifiers, environ)
+    except (OSError, WrongFile, BadData) as error:
         raise ConfigError([Mistake("virtual_models", f"classifiers that can be read: {error}")]) from None
     return Prepared(built, found, settings.tier_header)
 
@@ -60,6 +66,7 @@ class TierState:
         self._prices = Prices()
         self._built: Built | None = None
         self._looked_at_s = monotonic()
+        self._session: ClientSession | None = None
 
     def apply(self, prepared: Prepared) -> Tiers | None:
         """These tiers hold from now on; requests under way keep those that they began with. None: there are none."""
@@ -78,8 +85,24 @@ class TierState:
             price_of=self._prices.of,
             rating=self._rating,
             served=self._decider.fleet.models,
+            awaited=classifiers.elsewhere,
         )
-        return Tiers(planner, self._decider, header, self._prices, self._series)
+        awaited = {name: remote(each, self._asking()) for name, each in classifiers.elsewhere.items()}
+        return Tiers(planner, self._decider, header, self._prices, self._series, awaited)
+
+    def _asking(self) -> ClientSession:
+        """For classifiers, of these settings and those before: requests under way still wait for them. What nobody uses
+        is closed by itself.
+        """
+        if self._session is None:
+            self._session = ClientSession(
+                connector=TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S), cookie_jar=DummyCookieJar()
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
     async def look(self) -> float:
         """One look at who is busy, for what that costs; the seconds until the next."""

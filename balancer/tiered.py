@@ -8,8 +8,9 @@ Each tier is asked once. Who stands in for whom the core says (core/joint.py): t
 that are written there, then what else may serve the request. What was left, and why, is told in a head, or in the last error.
 """
 
-from collections.abc import Mapping, Sequence
-from time import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from time import monotonic, time
 from typing import NamedTuple
 
 from balancer.accounting.record import Record, Tiered
@@ -19,15 +20,16 @@ from balancer.core.errors import Blame, Refused
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.tiering.ask import read_ask
 from balancer.core.tiering.draw import draw
-from balancer.core.tiering.planner import Planner
+from balancer.core.tiering.planner import Awaits, Planner
 from balancer.core.tiering.prices import Prices
 from balancer.core.tiering.rewrite import rewritten
 from balancer.core.tiering.text import read_text
-from balancer.core.tiering.types import Ask, Choice, Plan, Tier, Trouble
+from balancer.core.tiering.types import Ask, Choice, Plan, Score, Text, Tier, Trouble
 from balancer.core.types import Decision, Json, ReplicaId, RequestView, Usage
 from balancer.forwarding.client import Outgoing
 from balancer.forwarding.ended import Ended
 from balancer.forwarding.exchange import Exchange
+from balancer.observers.remote_score import Remote
 from balancer.tries import Failed
 from balancer.vllm_api.answers import error_of
 
@@ -157,17 +159,42 @@ def _left(plan: Plan) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(why)) for name, why in plan.left)
 
 
+class Due:
+    """A way that takes a score that somebody else computes."""
+
+    def __init__(self, make: Callable[[Score | None, float], Way], classifier: Remote, text: Text) -> None:
+        self._make = make
+        self._classifier = classifier
+        self._text = text
+
+    async def way(self) -> Way:
+        """As long as the classifier may take, and then without its score.
+
+        Raises: Refused, if no tier may or can serve the request.
+        """
+        return self._make(await self._classifier.score(self._text), monotonic())
+
+
 class Tiers:
-    """Of one configuration: what requests may ask for, and the ways that they get. `header` names the tier or model wanted."""
+    """Of one configuration: what requests may ask for, and the ways that they get. `header` names the tier or model wanted,
+    `remote` are the classifiers that have to be awaited.
+    """
 
     def __init__(
-        self, planner: Planner, decider: Decider, header: str, prices: Prices, series: TierSeries
+        self,
+        planner: Planner,
+        decider: Decider,
+        header: str,
+        prices: Prices,
+        series: TierSeries,
+        remote: Mapping[str, Remote] | None = None,
     ) -> None:
         self._planner = planner
         self._decider = decider
         self._header = header
         self._prices = prices
         self._series = series
+        self._remote = remote or {}
         self._contexts: dict[str, int | None] = {}
         self._read_at_s = float("-inf")
 
@@ -191,17 +218,41 @@ class Tiers:
         decision_id: str,
         pinned: ReplicaId | None,
         now: float,
-    ) -> Way:
+    ) -> Way | Due:
         """Raises: Refused, if no tier may or can serve it."""
-        plan = self.plan(asked, view, decision_id=decision_id, pinned=pinned, now=now)
+        make = partial(self._way, asked, view, outgoing, decision_id, pinned)
+        try:
+            return make(None, now)
+        except Awaits as awaits:
+            text = read_text(view.route, asked.fields)
+            return Due(make, self._remote[awaits.classifier], text)
+
+    def _way(
+        self,
+        asked: Asked,
+        view: RequestView,
+        outgoing: Outgoing,
+        decision_id: str,
+        pinned: ReplicaId | None,
+        score: Score | None,
+        now: float,
+    ) -> Way:
+        plan = self.plan(asked, view, decision_id=decision_id, pinned=pinned, now=now, given=score)
         return Way(plan, self._decider, view, outgoing, asked.form)
 
     def plan(
-        self, asked: Asked, view: RequestView, *, decision_id: str, pinned: ReplicaId | None, now: float
+        self,
+        asked: Asked,
+        view: RequestView,
+        *,
+        decision_id: str,
+        pinned: ReplicaId | None,
+        now: float,
+        given: Score | None = None,
     ) -> Plan:
-        """What its way is made from.
+        """What its way is made from; `given` is the score of a classifier that had to be awaited.
 
-        Raises: Refused, if no tier may serve it.
+        Raises: Refused, if no tier may serve it; Awaits, if it takes a score that is not given.
         """
         assert asked.ask is not None
         conversation = (view.session or "").encode("utf-8", "surrogatepass") or view.conversation
@@ -214,6 +265,7 @@ class Tiers:
             conversation=conversation,
             wall_s=time(),
             draw=draw(conversation or decision_id.encode(), "explore"),
+            given=given,
         )
         if pinned is not None:
             self._keep_to(plan, pinned)

@@ -28,6 +28,7 @@ from balancer.accounting.outcomes import OutcomeLog
 from balancer.accounting.record import Record
 from balancer.accounting.request_metrics import RequestSeries
 from balancer.accounting.tier_metrics import TierSeries
+from balancer.accounting.watch import Watch
 from balancer.core.admission import Line
 from balancer.core.fleet.fleet import Fleet
 
@@ -42,7 +43,7 @@ _TASKS = gauge(
 
 
 class Metrics:
-    """`others` are asked at each scrape, in their order."""
+    """`others` are asked at each scrape, in their order; `watch` hears of requests while somebody watches."""
 
     def __init__(self, fleet: Fleet, policy: str, line: Line, loops: Iterable[Loop] = ()) -> None:
         """`loops`: those beside the requests."""
@@ -54,6 +55,7 @@ class Metrics:
         self._observer_failures: Counter[tuple[str, str]] = Counter()
         self.configuration = ConfigurationSeries()
         self.tiers = TierSeries()
+        self.watch = Watch()
         self.outcomes: OutcomeLog | None = None
         self.journal: journal_metrics.Written | None = None
         self.others: list[Callable[[], Iterator[Samples]]] = []
@@ -65,12 +67,15 @@ class Metrics:
         self.refused = self._requests.refused
         self.attempted = self._requests.attempted
         self.stream_broke = self._requests.stream_broke
+        self.spent_usd = self._requests.spent_usd
 
     def add(self, record: Record) -> None:
         """Count a request that has ended."""
         self._requests.add(record)
         if record.mended is not None:
             self.tiers.healed(*record.mended)
+        if self.watch.on:
+            self.watch.ended(record)
 
     def observer_failed(self, observer: str, replica: str) -> None:
         self._observer_failures[observer, replica] += 1

@@ -20,6 +20,7 @@ class Receipts:
         self._running: dict[str, Record] = {}
         self._ended: dict[str, Record] = {}
         self._rows = 0
+        self._dropped = not most  # any that has ended
 
     def __len__(self) -> int:
         return len(self._running) + len(self._ended)
@@ -35,9 +36,15 @@ class Receipts:
         self._rows += _rows(record)
         while len(self._ended) > self._most or (self._rows > self._most_rows and len(self._ended) > 1):
             self._rows -= _rows(self._ended.pop(next(iter(self._ended))))
+            self._dropped = True
 
     def get(self, decision_id: str) -> Record | None:
         return self._running.get(decision_id) or self._ended.get(decision_id)
+
+    def ended_since(self, since_s: float) -> tuple[list[Record], bool]:
+        """Those that ended after that and are kept, the oldest first; and whether these are all that did."""
+        ended = [each for each in self._ended.values() if each.ended_at > since_s]
+        return ended, len(ended) < len(self._ended) or not self._dropped
 
     def latest(self) -> Iterator[Record]:
         """Those that run, the latest first, then those that have ended, the latest first."""

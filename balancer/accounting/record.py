@@ -71,7 +71,8 @@ class Attempt:
 @dataclass(slots=True)
 class Record:
     """Times are seconds on the monotonic clock: the request's head came at `begun_at`, its last byte at `arrived_at`. `status` is
-    what the client was told, 499 if it left before.
+    what the client was told, 499 if it left before; `error` the type of a refusal of ours. `path` is the route, or what was asked
+    for where there is none. `request_id` is the client's own or made here, `trace_id` empty unless the request is traced.
 
     `waited_s` is how long the balancer held the request before it sent it, None if it did not; `predicted_ttft_s` is the TTFT
     that its policy expected of the attempt dispatched at `sent_at`; a connection was opened for it in `connected_s`, unless one
@@ -113,6 +114,10 @@ class Record:
     decision_id: str = ""
     mended: tuple[int, int] | None = None
     tiered: "Tiered | None" = None
+    method: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+    error: str = ""
     trail: list[Attempt] = field(default_factory=list, repr=False)
 
     def sends(

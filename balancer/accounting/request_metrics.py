@@ -30,8 +30,8 @@ FAILURES = (
 
 _REQUESTS = counter(
     "balancer_requests",
-    "Requests that have ended, by route, model, status told to the client (499: it left) and who ended them: answer, refusal, "
-    "client, slow_client, replica, shutdown, timeout.",
+    "Requests that have ended, by route, model, status told to the client (101: a socket; 499: it left) and who ended them: "
+    "answer, refusal, client, slow_client, replica, shutdown, timeout.",
     "route",
     "model_name",
     "code",
@@ -116,6 +116,8 @@ _ACTUAL = counter(
     "balancer_actual_hit_tokens", "Prompt tokens that were cached, of the same answers.", "replica"
 )
 
+_GIVEN = frozenset({101, 200})
+"""A replica answered."""
 _KINDS = ("prompt", "cached", "output", "matched")
 _PHASE_NAMES = (
     "read", "understand", "decide", "wait", "connect", "first_byte", "first_token", "stream",
@@ -176,7 +178,7 @@ class RequestSeries:
         model, tier = _served(record)
         model = self.label(model)
         status, replica = record.status, record.replica
-        route = record.path if status == 200 or model not in {OTHER, ""} else OTHER
+        route = record.path if status in _GIVEN or model not in {OTHER, ""} else OTHER
         self._requests[route, model, status, record.ended_by] += 1
         tenant = record.tenant
         if tenant and tenant not in self.tenants:
@@ -238,15 +240,19 @@ class RequestSeries:
         model, tier = _served(record)
         return self._places[self.label(model), tier, record.replica or ""].gap.observe
 
-    def refused(self, status: int) -> None:
-        """Count a request that was refused before it was understood: its key, route, method or body."""
-        self._requests[OTHER, "", status, "refusal"] += 1
+    def refused(self, status: int, ended_by: str = "refusal") -> None:
+        """Count a request that ended before it was understood: its key, route, method or body."""
+        self._requests[OTHER, "", status, ended_by] += 1
 
     def attempted(self, replica: str, reason: str, outcome: str) -> None:
         self._attempts[replica, reason, outcome] += 1
 
     def stream_broke(self, outcome: str) -> None:
         self._broken[outcome] += 1
+
+    def spent_usd(self, tier: str) -> float:
+        """What the tier's answers cost, as far as prices are known."""
+        return sum(usd for (_, name, _), usd in self._usd.items() if name == tier)
 
     def hits(self) -> Iterator[tuple[str, int, int]]:
         """Replica, prompt tokens that the index believed to be cached there, and those that answers told."""

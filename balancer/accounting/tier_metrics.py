@@ -47,6 +47,13 @@ class TierSeries:
         self._healed["healed"] += healed
         self._healed["failed"] += failed
 
+    def totals(self, tier: str) -> tuple[int, int]:
+        """Requests that the tier was asked last for, and how often it was left."""
+        return (
+            sum(count for (_, name, _), count in self._requests.items() if name == tier),
+            sum(count for (name, _), count in self._left.items() if name == tier),
+        )
+
     def collect(self) -> Iterator[Samples]:
         yield _REQUESTS, list(self._requests.items())
         none = {(tier, trouble): 0 for _, tier, _ in self._requests for trouble in Trouble}

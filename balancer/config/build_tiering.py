@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from balancer.config.classifier_entry import ClassifierEntry
 from balancer.config.regexes import pattern_of
 from balancer.config.tiering import ArmEntry, TierEntry, Tiering, VirtualEntry
 from balancer.config.tiering_kinds import DAYS
@@ -59,14 +60,14 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """`tenants` are for a Budget, which outlives a change of the settings. `classifiers` are the names that virtual models
-    use.
+    """`tenants` are for a Budget, which outlives a change of the settings. `classifiers` are those that virtual models
+    ask, by the names that they have there.
     """
 
     catalog: Catalog
     rules: Rules
     tenants: Mapping[str, TenantPolicy]
-    classifiers: frozenset[str]
+    classifiers: Mapping[str, ClassifierEntry]
     providers: tuple[Provider, ...] = ()
 
 
@@ -76,13 +77,14 @@ def make_tiering(settings: Tiering, environ: Mapping[str, str]) -> Built | None:
         return None
     virtuals = [_virtual(name, entry) for name, entry in settings.virtual_models.items()]
     arms = (arm.virtual for v in virtuals if v.experiment is not None for arm in v.experiment.arms)
+    asked = {v.classifier for v in (*virtuals, *arms) if len(v.tiers) > 1}
     return Built(
         Catalog(
             [_tier(name, entry) for name, entry in settings.tiers.items()], virtuals, settings.model_aliases
         ),
         make_rules(settings),
         {name: _policy(entry) for name, entry in settings.tenants.items()},
-        frozenset(v.classifier for v in (*virtuals, *arms) if len(v.tiers) > 1),
+        {entry.key: entry for _, entry in settings.classifiers() if entry.key in asked},
         tuple(_provider(name, entry, environ) for name, entry in settings.tiers.items() if entry.url),
     )
 
@@ -140,7 +142,7 @@ def _virtual(name: str, entry: VirtualEntry) -> VirtualModel:
         entry.tiers,
         _target(entry) or Threshold(0.0),
         entry.default or entry.tiers[-1],
-        entry.classifier,
+        entry.classifier.key,
         tuple(Fallback(each.to, frozenset(map(Trouble, each.on))) for each in entry.fallback),
         entry.sticky,
         entry.shadow,
@@ -166,7 +168,7 @@ def _arm(name: str, of: VirtualModel, entry: ArmEntry) -> VirtualModel:
         tiers=tiers,
         target=_target(entry) or of.target,
         default=default,
-        classifier=entry.classifier or of.classifier,
+        classifier=of.classifier if entry.classifier is None else entry.classifier.key,
     )
 
 

@@ -1,25 +1,28 @@
-"""Classifiers by the names that virtual models use: those that come with the package, and files that were trained."""
+"""Classifiers by the names that virtual models use: those that come with the package, files that were trained, and those
+that somebody else computes.
+"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from balancer.config.classifier_entry import AskedModel, ClassifierEntry
+from balancer.core.tiering.learned import Learned
 from balancer.core.tiering.score import Length, Prior
 from balancer.core.tiering.share import Calibrated
 from balancer.core.tiering.types import Classifier, QualityFloor, VirtualModel
-from balancer.learning.files import Stored, load
-
-BUNDLED = (Prior.name, Length.name)
+from balancer.learning.encoder import Encoder
+from balancer.learning.files import Stored, WrongFile, load
 
 
 @cache
 def bundled(name: str) -> Classifier:
-    """Raises: KeyError for a name that is not of BUNDLED."""
+    """Raises: KeyError for a name that is none of them."""
     if name == Length.name:
         return Length()
     if name != Prior.name:
@@ -29,11 +32,25 @@ def bundled(name: str) -> Classifier:
         return Prior(arrays)
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A classifier that has to be awaited. `asked` is who is asked over HTTP, and stands at `kind` in the settings; else
+    `encoder` gives the vectors. `learned` is the router that reads them, where there are vectors.
+    """
+
+    kind: str
+    asked: AskedModel | None
+    key: str | None = field(repr=False)
+    learned: Learned | None = None
+    encoder: Encoder | None = None
+
+
 class Classifiers(NamedTuple):
-    """`stored` are those that are files, with what their training found out."""
+    """`stored` are those that are files, with what their training found out; `elsewhere` are not in `by_name`."""
 
     by_name: Mapping[str, Classifier]
     stored: Mapping[str, Stored]
+    elsewhere: Mapping[str, Elsewhere]
 
     def calibrated(self, virtual: VirtualModel) -> Calibrated | None:
         """What the virtual model's quality floor needs by its classifier's calibration; None, where it has none."""
@@ -44,14 +61,35 @@ class Classifiers(NamedTuple):
         return Calibrated(step.share, step.threshold)
 
 
-def read(names: Iterable[str]) -> Classifiers:
-    """Raises: WrongFile, OSError."""
+def read(entries: Mapping[str, ClassifierEntry], environ: Mapping[str, str]) -> Classifiers:
+    """`entries` by the names that virtual models call them; `environ` holds keys.
+
+    Raises: OSError and WrongFile, of a file; BadData, of an encoder.
+    """
     by_name: dict[str, Classifier] = {}
     stored: dict[str, Stored] = {}
-    for name in names:
-        if name in BUNDLED:
-            by_name[name] = bundled(name)
+    elsewhere: dict[str, Elsewhere] = {}
+    for name, entry in entries.items():
+        learned = None
+        if entry.path is not None:
+            stored[name] = load(entry.path)
+            learned = stored[name].classifier(bundled(Prior.name))
+            _fits(learned, stored[name], entry)
+        kind, asked = entry.asked or ("encoder", None)
+        encoder = None if entry.encoder is None else Encoder(entry.encoder)
+        if asked is not None or encoder is not None:
+            key = None if asked is None or asked.api_key_env is None else environ.get(asked.api_key_env)
+            elsewhere[name] = Elsewhere(kind, asked, key, learned, encoder)
         else:
-            stored[name] = load(Path(name))
-            by_name[name] = stored[name].classifier(bundled(Prior.name))
-    return Classifiers(by_name, stored)
+            by_name[name] = learned or bundled(entry.file or "")
+    return Classifiers(by_name, stored, elsewhere)
+
+
+def _fits(learned: Learned, stored: Stored, entry: ClassifierEntry) -> None:
+    """Raises: WrongFile, where vectors are missing that the router reads, or are there for nobody."""
+    if learned.needs_vector and entry.vectors is None:
+        made_by = stored.metadata.vectors
+        model = "" if made_by is None else f" of {made_by.model}"
+        raise WrongFile(f"its router reads vectors{model}; say `embeddings` or `encoder` beside `file`")
+    if entry.vectors is not None and not learned.needs_vector:
+        raise WrongFile(f"its router reads words, and no vectors; `{entry.vectors}` beside it is for nothing")

@@ -57,7 +57,7 @@ def one_or_many_gpus(value: Any) -> Any:
     return [value] if type(value) is int else one_or_many(value)
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """An index is a number in YAML."""
     return str(value) if type(value) is int else value
 
@@ -81,7 +81,7 @@ Period = Annotated[float, "seconds", BeforeValidator(number), Field(gt=0, allow_
 Share = Annotated[float, "share", BeforeValidator(number), Field(ge=0, le=1, allow_inf_nan=False)]
 Secret = Annotated[SecretStr, "secret", AfterValidator(_secret)]
 File = Annotated[Path, "file path", BeforeValidator(_path)]
-GpuName = Annotated[str, "GPU", BeforeValidator(_as_text), AfterValidator(_gpu_name)]
+GpuName = Annotated[str, "GPU", BeforeValidator(as_text), AfterValidator(_gpu_name)]
 Name = Annotated[str, "text", Field(min_length=1)]
 Header = Annotated[str, "header name", AfterValidator(_header)]
 Headers = Annotated[tuple[Header, ...], BeforeValidator(one_or_many)]

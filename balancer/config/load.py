@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from balancer.config import classifiers, sources
 from balancer.config.describe import Location, describe_at, key_at, keys_at
-from balancer.config.extras import can_heal
+from balancer.config.extras import can_heal, can_trace
 from balancer.config.keys import keys_in
 from balancer.config.kinds import is_key
 from balancer.config.mistakes import ConfigError, Contradiction, Mistake, nearest, shown
@@ -26,6 +26,7 @@ from balancer.config.resolve import Findings, by_setting
 from balancer.config.schema import Settings
 from balancer.config.sources import Given
 from balancer.learning.files import WrongFile
+from balancer.learning.rows import BadData
 
 DEFAULT = "default"
 
@@ -162,22 +163,38 @@ def _outside_mistakes(
     settings: Settings, environ: Mapping[str, str], given: Mapping[str, Given]
 ) -> Iterator[Mistake]:
     """What is needed from elsewhere is there at the start: keys of providers, which nobody is told, classifiers, extras."""
-    for name, tier in settings.tiers.items():
-        if tier.api_key_env is not None and not is_key(environ.get(tier.api_key_env, "")):
-            location = ("tiers", name, "api_key_env")
+    for location, variable in _named_keys(settings):
+        if not is_key(environ.get(variable, "")):
             expected = "the name of an environment variable that holds a key of printable ASCII"
-            named = shown(tier.api_key_env) if _VARIABLE.fullmatch(tier.api_key_env) else None
+            named = shown(variable) if _VARIABLE.fullmatch(variable) else None
             yield Mistake(key_at(location), expected, _origin(location, given), named)
-    for at, path in settings.classifier_files():
+    for at, entry in settings.classifiers():
         try:
-            classifiers.read([str(path)])
+            classifiers.read({entry.key: entry}, environ)
         except (OSError, WrongFile) as error:
             why = error.strerror if isinstance(error, OSError) else error
             expected = f"prior, length or a readable file: {why}"
-            yield Mistake(key_at(at), expected, _origin(at, given), shown(str(path)))
+            yield Mistake(key_at(at), expected, _origin(at, given), shown(str(entry.path)))
+        except BadData as error:
+            location = (*at, "encoder")
+            yield Mistake(key_at(location), f"the folder of an encoder: {error}", _origin(location, given))
     if settings.heal_json and not can_heal():
         expected = "false, or the extra `heal` installed (pip install 'vllm-balancer[heal]')"
         yield Mistake("heal_json", expected, _origin(("heal_json",), given))
+    if settings.otlp_traces_endpoint is not None and not can_trace():
+        expected = "none, or the extra `otel` installed (pip install 'vllm-balancer[otel]')"
+        yield Mistake("otlp_traces_endpoint", expected, _origin(("otlp_traces_endpoint",), given))
+
+
+def _named_keys(settings: Settings) -> Iterator[tuple[Location, str]]:
+    """The variables that hold keys, and where they are named."""
+    for name, tier in settings.tiers.items():
+        if tier.api_key_env is not None:
+            yield ("tiers", name, "api_key_env"), tier.api_key_env
+    for at, entry in settings.classifiers():
+        kind, asked = entry.asked or ("", None)
+        if asked is not None and asked.api_key_env is not None:
+            yield (*at, kind, "api_key_env"), asked.api_key_env
 
 
 def _file_mistakes(given: Mapping[str, Given]) -> Iterator[Mistake]:

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from balancer.config.aliases import ALIASES, PRODUCTION_STACK, STATIC_BACKENDS, STATIC_MODELS, VALUE_ALIASES
+from balancer.config.classifier_entry import AskedModel, ClassifierEntry, ClassifyModel
 from balancer.config.describe import describe, key_of, noun, unwrapped
 from balancer.config.group import AT_START
 from balancer.config.names import flag, variable
@@ -44,6 +45,9 @@ INNER: dict[type[BaseModel], tuple[tuple[str, type[BaseModel]], ...]] = {
         ("Each `fallback` of a virtual model", FallbackEntry),
         ("`canary` of a virtual model", CanaryEntry),
         ("`experiment` of a virtual model", ExperimentEntry),
+        ("`classifier` of a virtual model, which has one of `file`, `judge` and `classify`", ClassifierEntry),
+        ("`judge` and `embeddings` of a classifier", AskedModel),
+        ("`classify` of a classifier", ClassifyModel),
         ("Each of the `arms` of an experiment", ArmEntry),
         ("Each of `signals`, which has one of these", SignalEntry),
         ("`length` of a signal", LengthEntry),

@@ -17,7 +17,7 @@ def taken_over(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]
 def files(loaded: Loaded) -> tuple[Path, ...]:
     """Every file that the settings were read from, or that they name."""
     settings = loaded.settings
-    classifiers = (path for _, path in settings.classifier_files())
+    classifiers = (entry.path for _, entry in settings.classifiers())
     named = (loaded.file, settings.api_key_file, settings.ssl_certfile, settings.ssl_keyfile, *classifiers)
     return tuple(path for path in named if path is not None)
 

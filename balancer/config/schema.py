@@ -26,7 +26,6 @@ from balancer.config.kinds import (
     Seconds,
     Secret,
     Share,
-    lower,
     no_is_off,
     number,
     one_or_many,
@@ -34,6 +33,7 @@ from balancer.config.kinds import (
 from balancer.config.mistakes import Contradiction
 from balancer.config.outcomes import Outcomes
 from balancer.config.replica import Replica
+from balancer.config.telling import Logging
 from balancer.config.tiering import Tiering
 from balancer.config.tiering_check import contradictions
 
@@ -274,31 +274,8 @@ class Operation(Group):
     admin_api_key: Secret | None = None
     """Key that the admin API asks for, as `Authorization: Bearer`. It must be set unless `admin_host` is a loopback address."""
 
-
-class Logging(Group):
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)] = (
-        "info"
-    )
-    """Least severe level that is logged."""
-
-    log_format: Literal["console", "json"] = "console"
-    """Lines for people, or one JSON object a line."""
-
-    access_log: bool = False
-    """Log one line for every request."""
-
-    receipts: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0), AT_START] = 1000
-    """How many of the latest requests the admin API can explain: who could have had them, at what cost, and what came of it."""
-
-    journal: Annotated[File | None, AT_START] = None
-    """Write down all that decisions are made from in this file, so that `balancer replay` can make them again. Of a prompt it
-    holds hashes of its blocks and their number, never text."""
-
-    journal_max_bytes: Annotated[Bytes, AT_START] = 256 * 1024 * 1024
-    """A journal file that is so large is renamed to FILE.1, that one to FILE.2, and so on, and a new one begun."""
-
-    journal_keep: Annotated[int, "whole number", BeforeValidator(number), Field(ge=0), AT_START] = 4
-    """So many journal files are kept, beside the one that is written."""
+    ui: bool = True
+    """Serve the live page at `/ui` of `admin_port`. It asks for `admin_api_key`, if there is one."""
 
 
 class Settings(

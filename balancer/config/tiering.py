@@ -4,19 +4,16 @@ What is wrong within one value is said where it is read, what is wrong between t
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from balancer.config.classifier_entry import BUNDLED, Classifier, ClassifierEntry
 from balancer.config.group import Group
 from balancer.config.kinds import Count, Header, Name, Period, Share, one_or_many
 from balancer.config.tiering_kinds import Label, Labels, Languages, TroubleName, Usd, unmangled
 from balancer.config.tiering_rules import DecisionEntry, SignalEntry, TenantEntry
 from balancer.config.urls import ReplicaUrl
-
-BUNDLED = ("prior", "length")
-"""Classifiers that come with the balancer; any other is a file."""
 
 
 class Prices(Group):
@@ -133,7 +130,7 @@ class ArmEntry(Group):
     quality_floor: Share | None = None
     threshold: Share | None = None
     default: Label | None = None
-    classifier: Name | None = None
+    classifier: Classifier | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -166,8 +163,9 @@ class VirtualEntry(Group):
     default: Label | None = None
     """The tier for requests of which the classifier knows nothing. Default: the strongest."""
 
-    classifier: Name = "prior"
-    """`prior`, which comes with the balancer, `length`, or a file that `balancer tier train` wrote."""
+    classifier: Classifier = ClassifierEntry(file=BUNDLED[0])
+    """`prior`, which comes with the balancer, `length`, a file that `balancer tier train` wrote, or a mapping that says who else
+    is asked. Default: `prior`."""
 
     fallback: Annotated[tuple[Annotated[FallbackEntry, "fallback"], ...], BeforeValidator(one_or_many)] = ()
     """Who stands in when a tier cannot serve a request, in this order: names of tiers, or mappings of `to` and `on`."""
@@ -210,12 +208,12 @@ class Tiering(Group):
     tier_header: Header = "x-balancer-tier"
     """Request header that stands in for `model`; it may also name a tier, or, behind `>=`, the weakest that will do."""
 
-    def classifier_files(self) -> Iterator[tuple[tuple[str, ...], Path]]:
-        """The classifiers that are files, and where they are named."""
+    def classifiers(self) -> Iterator[tuple[tuple[str, ...], ClassifierEntry]]:
+        """All that are named, and where."""
         for name, virtual in self.virtual_models.items():
             arms = {} if virtual.experiment is None else virtual.experiment.arms
             at: tuple[str, ...] = ("virtual_models", name)
-            named: list[tuple[tuple[str, ...], str]] = [((*at, "classifier"), virtual.classifier)]
+            yield (*at, "classifier"), virtual.classifier
             for arm, entry in arms.items():
-                named.append(((*at, "experiment", "arms", arm, "classifier"), entry.classifier or BUNDLED[0]))
-            yield from ((where, Path(each)) for where, each in named if each not in BUNDLED)
+                if entry.classifier is not None:
+                    yield (*at, "experiment", "arms", arm, "classifier"), entry.classifier

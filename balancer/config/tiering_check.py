@@ -43,6 +43,8 @@ def _found(settings: Tiering, replicas: Sequence[str]) -> Iterator[Found]:
         yield from _tier(("tiers", name), name, tier, replicas)
     for name, virtual in settings.virtual_models.items():
         yield from _virtual(("virtual_models", name), name, virtual, settings)
+    for where, classifier in settings.classifiers():
+        yield from (((*where, *inside), expected) for inside, expected in classifier.wrong())
     yield from _aliases(settings)
     for name, signal in settings.signals.items():
         kinds = given(signal, KINDS)

@@ -74,7 +74,7 @@ def _virtual(virtual: VirtualEntry) -> str:
     said = [" < ".join(virtual.tiers)]
     if len(virtual.tiers) > 1:
         target = _target(virtual)
-        said += [f"{target} by `{virtual.classifier}`"] if target else []
+        said += [f"{target} by {virtual.classifier}"] if target else []
         said.append(f"unknown ones to {virtual.default or virtual.tiers[-1]}")
         said += ["not sticky"] * (not virtual.sticky) + ["shadow only"] * virtual.shadow
         said += [f"{virtual.explore:g} at random"] * (virtual.explore > 0)
@@ -92,7 +92,7 @@ def _beside(virtual: VirtualEntry) -> Iterator[str]:
         for name, arm in virtual.experiment.arms.items():
             other = [" < ".join(arm.tiers)] if arm.tiers is not None else []
             other += [_target(arm)] if _target(arm) else []
-            other += [f"by `{arm.classifier}`"] if arm.classifier is not None else []
+            other += [f"by {arm.classifier}"] if arm.classifier is not None else []
             yield f"{virtual.experiment.name}/{name}: {arm.share:g}; {'; '.join(other) or 'as above'}"
 
 

@@ -59,4 +59,13 @@ def _host(host: str) -> str:
     return host
 
 
+def _collector(url: str) -> str:
+    """An OTLP endpoint; where only a host is named, the path is the one that collectors serve."""
+    if "@" in url:
+        raise ValueError("a URL without credentials; OTEL_EXPORTER_OTLP_HEADERS carries them")
+    endpoint = normal(url)
+    return endpoint if urlsplit(endpoint).path else f"{endpoint}/v1/traces"
+
+
+CollectorUrl = Annotated[str, "URL", AfterValidator(_collector)]
 ReplicaUrl = Annotated[str, "URL", AfterValidator(normal)]

@@ -20,12 +20,15 @@ class ClientStalled(Exception):
 
 @dataclass(slots=True, eq=False)
 class ClientSide:
-    """`drain` waits until the client has taken what was written, and raises ConnectionError when it has gone."""
+    """`drain` waits until the client has taken what was written, and raises ConnectionError when it has gone. `request_id` is
+    told with an answer that names none.
+    """
 
     transport: asyncio.Transport
     drain: Callable[[], Awaitable[None]]
     http11: bool
     keep_alive: bool
+    request_id: bytes = b""
 
     async def catch_up(self, stall_timeout_s: float | None) -> None:
         """Wait for the client, for as long as it goes on reading at all.

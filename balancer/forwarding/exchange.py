@@ -382,7 +382,7 @@ class Exchange:
         status, headers, streams = self.status, self.headers, self.scanner is not None
         lines = framing(self._client, status, self.length, headers, streams=streams)
         told = headers if self.manners.own else told_by_strangers(headers)
-        return response_head(status, self.reason, told, [self.added, *lines])
+        return response_head(status, self.reason, told, [self.added, *lines], self._client.request_id)
 
     def _frame(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._client.http11 and self.length is None else piece

@@ -96,14 +96,22 @@ def request_head(
     return b"".join(lines)
 
 
-def response_head(status: int, reason: bytes, headers: RawHeaders, added: Iterable[bytes]) -> bytes:
-    """The head to send to the client; `added` are whole lines (framing, connection)."""
+def response_head(
+    status: int, reason: bytes, headers: RawHeaders, added: Iterable[bytes], request_id: bytes = b""
+) -> bytes:
+    """The head to send to the client; `added` are whole lines (framing, connection). `request_id` is told unless the replica has
+    told one.
+    """
     lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
     named = _connection_options(headers)
     for name, value in headers:
         low = name.lower()
         if low not in _NOT_SENT_BACK and low not in named:
             lines.append(b"%s: %s\r\n" % (name, value))
+            if low == b"x-request-id":
+                request_id = b""
+    if request_id:
+        lines.append(b"x-request-id: %s\r\n" % request_id)
     lines.extend(added)
     lines.append(b"\r\n")
     return b"".join(lines)

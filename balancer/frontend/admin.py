@@ -1,5 +1,5 @@
-"""The admin API, on a listener of its own: what each replica is doing, draining them, the configuration, and why
-requests went where they went.
+"""The admin API, on a listener of its own: what each replica is doing, draining them, the configuration, why requests went
+where they went, and the live page.
 """
 
 import logging
@@ -23,14 +23,15 @@ from balancer.core.errors import (
     not_found,
     unknown_replica,
 )
-from balancer.core.fleet.gpu import GpuState
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.request.parse import decode
 from balancer.frontend.auth import ApiKeys
 from balancer.frontend.decisions import recent, whole
 from balancer.frontend.explaining import Explainer
+from balancer.frontend.live import Live
+from balancer.frontend.page import page_file
 from balancer.frontend.responses import json_response, refusal
-from balancer.observers.gpu.wire import as_json
+from balancer.frontend.state import gpus_told
 from balancer.reload import Reloader
 from balancer.replicas import Replicas
 from balancer.vllm_api.routes import Dialect
@@ -45,25 +46,44 @@ MOST_BYTES = 16 * 1024 * 1024
 
 
 class Admin:
-    """`keys` and `explainer` may be replaced at any time; without keys, everybody who reaches the listener may call."""
+    """`keys` and `explainer` may be replaced at any time; without keys, everybody who reaches the listener may call. `ui`: the
+    live page is served.
+    """
 
-    def __init__(self, decider: Decider, replicas: Replicas, reloader: Reloader, receipts: Receipts) -> None:
+    def __init__(
+        self, decider: Decider, replicas: Replicas, reloader: Reloader, receipts: Receipts, live: Live
+    ) -> None:
         self._fleet = decider.fleet
         self._replicas = replicas
         self._reloader = reloader
         self._receipts = receipts
+        self._live = live
         self.keys = ApiKeys({})
+        self.ui = True
         self.explainer: Explainer | None = None
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
+            path = request.rel_url.raw_path
+            if path == "/ui" or path.startswith("/ui/"):
+                return self._page(request, path)
             self.keys.check(request.raw_headers)
-            return await self._answer(request, request.method, request.rel_url.raw_path)
+            if path == "/admin/events":
+                _allow("GET", request.method)
+                return await self._live.stream(request)
+            return await self._answer(request, request.method, path)
         except Refused as refused:
             return refusal(refused, Dialect.OPENAI)
         except Exception:
             log.exception("a defect of the balancer, at %s %s", request.method, request.path)
             return refusal(internal_error(), Dialect.OPENAI)
+
+    def _page(self, request: web.BaseRequest, path: str) -> web.Response:
+        found = page_file(path, request.headers.get("If-None-Match", "")) if self.ui else None
+        if found is None:
+            raise not_found(path)
+        _allow("GET", request.method)
+        return found
 
     async def _answer(self, request: web.BaseRequest, method: str, path: str) -> web.Response:
         match path:
@@ -73,6 +93,9 @@ class Admin:
             case "/admin/replicas":
                 _allow("GET", method)
                 return json_response(self._listed())
+            case "/admin/state":
+                _allow("GET", method)
+                return await self._live.state()
             case "/admin/config":
                 _allow("GET", method)
                 return json_response(self._config())
@@ -149,17 +172,7 @@ def _described(replica: ReplicaState, state: str) -> dict[str, Any]:
         "pending_prefill_tokens": replica.pending_tokens,
         "models": None if replica.models is None else sorted(replica.models),
         "last_error": replica.last_error or None,
-        "gpu": _gpus(replica.gpu, monotonic()) if replica.gpu.gpus else None,
-    }
-
-
-def _gpus(state: GpuState, now: float) -> dict[str, Any]:
-    return {
-        "condition": state.condition.name.lower(),
-        "why": state.why or None,
-        "slowness": state.slow,
-        "memory_share": state.share,
-        "gpus": [as_json(each.sample, now) | {"own_bytes": each.own_bytes} for each in state.gpus],
+        "gpu": gpus_told(replica.gpu, monotonic()) if replica.gpu.gpus else None,
     }
 
 

@@ -1,6 +1,7 @@
 """The handler, and what explains it, as the settings have them: what is immutable is made anew with each change."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from balancer.accounting.metrics import Metrics
 from balancer.accounting.outcomes import OutcomeLog
@@ -18,6 +19,9 @@ from balancer.lifecycle import Lifecycle
 from balancer.tiered import Tiers
 from balancer.vllm_api.routes import inference_routes
 
+if TYPE_CHECKING:
+    from balancer.accounting.tracing import Tracing  # which needs an extra
+
 
 def make_handler(
     settings: Settings,
@@ -31,6 +35,7 @@ def make_handler(
     metrics: Metrics,
     outcomes: OutcomeLog | None,
     is_draining: Callable[[], bool],
+    tracing: "Tracing | None",
 ) -> tuple[Handler, Explainer]:
     realtime = Realtime(
         decider,
@@ -52,10 +57,12 @@ def make_handler(
         claims,
         asking,
         outcomes,
-        request_id_headers=settings.request_id_headers if settings.access_log else None,
+        request_id_headers=settings.request_id_headers,
         max_body_bytes=settings.max_body_bytes,
         is_draining=is_draining,
         tiers=tiers,
         names_decisions=settings.decision_headers or tiers is not None or settings.receipts > 0,
+        writes_access_log=settings.access_log,
+        tracing=tracing,
     )
     return handler, Explainer(decider, tiers, asking, claims, routes, pins)

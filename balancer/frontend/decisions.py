@@ -32,15 +32,15 @@ def recent(receipts: Receipts, query: Mapping[str, str]) -> dict[str, Any]:
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit) <= MOST):
         raise bad_field("limit", f"a whole number from 1 to {MOST}")
     wanted = {name: value for name, value in query.items() if name != "limit"}
-    found = (short for short in map(_short, receipts.latest()) if _matches(short, wanted))
+    found = (told for told in map(short, receipts.latest()) if _matches(told, wanted))
     return {"decisions": list(islice(found, int(limit)))}
 
 
-def _matches(short: dict[str, Any], wanted: Mapping[str, str]) -> bool:
-    return all(str(short[name] if short[name] is not None else "") == value for name, value in wanted.items())
+def _matches(told: dict[str, Any], wanted: Mapping[str, str]) -> bool:
+    return all(str(told[name] if told[name] is not None else "") == value for name, value in wanted.items())
 
 
-def _short(record: Record) -> dict[str, Any]:
+def short(record: Record) -> dict[str, Any]:
     last = record.trail[-1] if record.trail else None
     return {
         "id": record.decision_id,
@@ -69,11 +69,10 @@ def _short(record: Record) -> dict[str, Any]:
 def whole(record: Record) -> dict[str, Any]:
     """One, with all that is known."""
     return {
-        **_short(record),
+        **short(record),
         "ended_by": record.ended_by if record.ended_at else None,
         "usage": _usage(record.usage),
-        "usd": record.usd,
-        "tiering": None if record.tiered is None else tiering_told(record.tiered),
+        "tiering": None if record.tiered is None else tiering_told(record.tiered) | {"usd": record.usd},
         "trail": [_attempt(attempt) for attempt in record.trail],
     }
 

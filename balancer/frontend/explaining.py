@@ -1,6 +1,7 @@
 """What would become of a request that came now: all that is done with one, up to its decision, and nothing is sent."""
 
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -10,6 +11,8 @@ from multidict import CIMultiDict
 from balancer.core.decider import Decider
 from balancer.core.errors import Refused, bad_field, not_found
 from balancer.core.fleet.pins import ResponsePins
+from balancer.core.tiering.planner import Awaits
+from balancer.core.tiering.types import Score
 from balancer.core.types import Decision, Json, RequestView
 from balancer.frontend.asking import Asking
 from balancer.frontend.claims import Claims
@@ -19,6 +22,8 @@ from balancer.vllm_api.routes import Route
 
 _FIELDS = frozenset({"body", "path", "headers"})
 _PATHS = {"messages": "/v1/chat/completions", "prompt": "/v1/completions", "input": "/v1/responses"}
+
+NOT_ASKED = Score(0.5, known=False, why="its classifier is elsewhere, and nothing is sent")
 
 
 class Explainer:
@@ -76,7 +81,11 @@ class Explainer:
 
     def _choose(self, view: RequestView, asked: Asked, found: dict[str, Any], now: float) -> None:
         assert self._tiers is not None
-        plan = self._tiers.plan(asked, view, decision_id="", pinned=None, now=now)
+        make = partial(self._tiers.plan, asked, view, decision_id="", pinned=None, now=now)
+        try:
+            plan = make()
+        except Awaits:
+            plan = make(given=NOT_ASKED)
         options = plan.options
         choice = self._decider.preview_choice(plan, view, now)
         offers = [offer_told(offer) for offer in choice.offers]

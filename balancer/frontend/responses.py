@@ -14,7 +14,7 @@ def json_response(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
 
 
-def refusal(refused: Refused, dialect: Dialect) -> web.Response:
+def refusal(refused: Refused, dialect: Dialect, request_id: str = "") -> web.Response:
     response = web.Response(
         body=error_body(
             dialect,
@@ -27,6 +27,8 @@ def refusal(refused: Refused, dialect: Dialect) -> web.Response:
         status=refused.status,
         content_type="application/json",
     )
+    if request_id:
+        response.headers["x-request-id"] = request_id
     if refused.retry_after_s is not None:
         response.headers["Retry-After"] = str(refused.retry_after_s)
     if refused.status == 401:

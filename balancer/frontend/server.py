@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
-from balancer.core.errors import bad_request, head_too_large, internal_error
+from balancer.core.errors import Refused, bad_request, head_too_large, internal_error
 from balancer.frontend.responses import refusal
 from balancer.vllm_api.routes import Dialect
 
@@ -24,7 +24,9 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class ClientConnection(web.RequestHandler):
     """Answers what is no HTTP, or too much of it, in the shape of all other errors."""
 
-    __slots__ = ()
+    __slots__ = ("on_refused",)
+
+    on_refused: Callable[[Refused], None]
 
     def handle_error(
         self,
@@ -40,6 +42,7 @@ class ClientConnection(web.RequestHandler):
         else:
             self.log_exception("a defect of the balancer", exc_info=exc)
             refused = internal_error()
+        self.on_refused(refused)
         response = refusal(refused, Dialect.OPENAI)
         response.force_close()
         return response
@@ -54,10 +57,12 @@ class ServerLimits:
 
 class Server(web.Server):
     """Cancels the handler of a client that has gone, and hands on bodies as they came. Connections keep the limits that
-    they began with; `handler` and `limits` are set before the first one, and may be replaced at any time.
+    they began with; `handler`, `limits` and `on_refused` (told of what never came to the handler) are set before the first one,
+    and may be replaced at any time.
     """
 
     handler: Handle
+    on_refused: Callable[[Refused], None]
     limits: ServerLimits
 
     def __init__(self) -> None:
@@ -65,7 +70,7 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         limits = self.limits
-        return ClientConnection(
+        connection = ClientConnection(
             self,
             loop=self._loop,
             access_log=None,  # type: ignore[arg-type] # which turns it off
@@ -76,6 +81,8 @@ class Server(web.Server):
             max_headers=MAX_HEADERS,
             tcp_keepalive=True,
         )
+        connection.on_refused = self.on_refused
+        return connection
 
     def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         return self.handler(request)

@@ -1,7 +1,6 @@
 """The kinds of routers, behind one interface: learn from rows, say what each prompt gains, and be written as arrays."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -9,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancer.core.tiering.learned import HEADS, Head
-from balancer.core.tiering.types import Classifier
 from balancer.learning import vectors as by_vector
-from balancer.learning.prompts import Prompts, prompts
+from balancer.learning.prompts import Prompts
 from balancer.learning.rows import BadData, Floats
 from balancer.learning.words import fit_words
 
@@ -41,10 +39,6 @@ class Fitted:
     def gains(self, seen: Prompts) -> Floats:
         qualities = self.qualities(seen)
         return qualities[:, -1] - qualities[:, 0]
-
-    def scores(self, texts: Sequence[str], prior: Classifier | None = None) -> Floats:
-        """`gains` of texts; vectors that come from elsewhere are not there."""
-        return self.gains(prompts(texts, prior=prior))
 
 
 class Router(ABC):
@@ -124,15 +118,3 @@ ROUTERS: Final[dict[str, Router]] = {
     router.kind: router
     for router in (Ridge(), Logistic(), Factorization(), Neighbours(), SimilarityWeighted())
 }
-
-
-def fit_ridge(
-    texts: Sequence[str],
-    gain: Floats,
-    weights: Floats | None = None,
-    prior: Classifier | None = None,
-    seed: int = 0,
-) -> Fitted:
-    """A ridge on the gain alone, (n,), for whoever has texts and no table."""
-    quality = np.stack([np.zeros(len(gain)), gain], axis=1)
-    return ROUTERS["ridge"].fit(prompts(texts, prior=prior), quality, weights, seed)

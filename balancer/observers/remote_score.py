@@ -9,26 +9,33 @@ a strong model, and the probabilities of the five digits are its answer, not onl
 """
 
 import asyncio
-import bisect
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from balancer.config.classifier_entry import ClassifyModel
+from balancer.config.classifiers import Elsewhere
 from balancer.core.tiering.learned import Learned
 from balancer.core.tiering.types import Score, Text
 from balancer.learning.embeddings import vectors_of
 from balancer.learning.encoder import Encoder
 from balancer.learning.rows import BadData
 
+log = logging.getLogger("balancer.tiers")
+
 MAX_ANSWER_BYTES: Final = 4 * 1024**2
 FAILURES: Final = 3
 """So many failures in a row, and nobody is asked for COOL_S."""
 COOL_S: Final = 5.0
+ENCODER_TIMEOUT_S: Final = 1.0
+ENCODER_LINE: Final = 32
+"""So many wait at once for the encoder, which takes one after the other, some 10 ms each."""
 _RATINGS: Final = "12345"
 _QUESTION: Final = (
     "Rate how much the request below needs a strong language model rather than a small one, from 1 (a small one answers it as"
@@ -37,26 +44,21 @@ _QUESTION: Final = (
 )
 
 
-class RemoteClassifier(Protocol):
-    async def score(self, text: Text) -> Score:
-        """Bounded in time, and never raises but when it is cancelled."""
-
-
 class _Unusable(Exception):
     """An answer that tells no score."""
 
 
 class Remote(ABC):
-    """What all share. With `reference`, raw scores of known traffic, a value is the share of those that are lower."""
+    """What all share."""
 
-    def __init__(self, *, timeout_s: float, max_in_flight: int, reference: Sequence[float] = ()) -> None:
+    def __init__(self, *, timeout_s: float, max_in_flight: int) -> None:
         self._timeout_s = timeout_s
         self._free = max_in_flight
-        self._reference = sorted(reference)
         self._failures = 0
         self._cool_until_s = -math.inf
 
     async def score(self, text: Text) -> Score:
+        """Bounded in time, and never raises but when it is cancelled."""
         if not text.last.strip():
             return _unknown("empty")
         if monotonic() < self._cool_until_s:
@@ -85,15 +87,13 @@ class Remote(ABC):
     def _placed(self, raw: float) -> Score:
         if not math.isfinite(raw):
             raise _Unusable("its classifier gave no finite score")
-        if not self._reference:
-            return Score(min(1.0, max(0.0, raw)))
-        low, high = bisect.bisect_left(self._reference, raw), bisect.bisect_right(self._reference, raw)
-        return Score((low + high) / 2 / len(self._reference))
+        return Score(min(1.0, max(0.0, raw)))
 
     def _failed(self, why: str) -> Score:
         self._failures += 1
         if self._failures >= FAILURES:
             self._cool_until_s = monotonic() + COOL_S
+            log.warning("a classifier failed %d times in a row: %s", self._failures, why)
         return _unknown(why)
 
 
@@ -120,9 +120,13 @@ class Endpoint:
             allow_redirects=False,
         )
         async with sent as answer:
-            data = await answer.content.read(MAX_ANSWER_BYTES)
             if answer.status != 200:
                 raise _Unusable(f"its classifier answered {answer.status}")
+            data = bytearray()
+            async for piece in answer.content.iter_any():
+                data += piece
+                if len(data) > MAX_ANSWER_BYTES:
+                    raise _Unusable("its classifier answered too much")
         try:
             return msgspec.json.decode(data)
         except msgspec.DecodeError:
@@ -132,10 +136,8 @@ class Endpoint:
 class Judge(Remote):
     """A chat model's rating."""
 
-    def __init__(
-        self, endpoint: Endpoint, *, timeout_s: float, max_in_flight: int, reference: Sequence[float] = ()
-    ) -> None:
-        super().__init__(timeout_s=timeout_s, max_in_flight=max_in_flight, reference=reference)
+    def __init__(self, endpoint: Endpoint, *, timeout_s: float, max_in_flight: int) -> None:
+        super().__init__(timeout_s=timeout_s, max_in_flight=max_in_flight)
         self._endpoint = endpoint
 
     async def _ask(self, text: Text) -> Score:
@@ -178,15 +180,9 @@ class Classify(Remote):
     """vLLM's /classify. `label` is the class of requests that need a strong model, by its name or place; the last by default."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        label: str | int = -1,
-        *,
-        timeout_s: float,
-        max_in_flight: int,
-        reference: Sequence[float] = (),
+        self, endpoint: Endpoint, label: str | int = -1, *, timeout_s: float, max_in_flight: int
     ) -> None:
-        super().__init__(timeout_s=timeout_s, max_in_flight=max_in_flight, reference=reference)
+        super().__init__(timeout_s=timeout_s, max_in_flight=max_in_flight)
         self._endpoint = endpoint
         self._label = label
 
@@ -228,16 +224,33 @@ class Embedded(Remote):
 class Encoded(Remote):
     """A learned router over vectors of an encoder on this machine, in a thread of its own."""
 
-    def __init__(
-        self, encoder: Encoder, learned: Learned, *, timeout_s: float, max_in_flight: int = 1
-    ) -> None:
+    def __init__(self, encoder: Encoder, learned: Learned, *, timeout_s: float, max_in_flight: int) -> None:
         super().__init__(timeout_s=timeout_s, max_in_flight=max_in_flight)
         self._encoder = encoder
         self._learned = learned
+        self._thread = ThreadPoolExecutor(1, "encoder")
 
     async def _ask(self, text: Text) -> Score:
-        vectors = await asyncio.to_thread(self._encoder.vectors, [text.last])
+        loop = asyncio.get_running_loop()
+        vectors = await loop.run_in_executor(self._thread, self._encoder.vectors, [text.last])
         return _by(self._learned, text, vectors[0])
+
+
+def remote(elsewhere: Elsewhere, session: ClientSession) -> Remote:
+    """As the settings have it."""
+    asked, learned = elsewhere.asked, elsewhere.learned
+    if asked is None:
+        assert elsewhere.encoder is not None
+        assert learned is not None
+        return Encoded(elsewhere.encoder, learned, timeout_s=ENCODER_TIMEOUT_S, max_in_flight=ENCODER_LINE)
+    key = None if elsewhere.key is None else f"Bearer {elsewhere.key}"
+    endpoint = Endpoint(session, asked.url, asked.model, key)
+    timeout_s, most = asked.timeout_s, asked.max_in_flight
+    if learned is not None:
+        return Embedded(endpoint, learned, timeout_s=timeout_s, max_in_flight=most)
+    if isinstance(asked, ClassifyModel):
+        return Classify(endpoint, asked.place, timeout_s=timeout_s, max_in_flight=most)
+    return Judge(endpoint, timeout_s=timeout_s, max_in_flight=most)
 
 
 def _by(learned: Learned, text: Text, vector: Any) -> Score:

@@ -15,7 +15,7 @@ from benchmarks.simulator.request import Request
 from benchmarks.stats import percentile
 
 SHARE = 0.3
-SHARES = (0.3, 0.36)
+SHARES = (0.27, 0.3, 0.33, 0.36)
 """What the other arms are asked for: their quality at equal share is less, so that they are compared where it is the same."""
 LOADS = (0.7, 0.8, 0.9)
 SEEDS = {"chat": (1, 2), "documents": (1,), "bursts": (1,)}

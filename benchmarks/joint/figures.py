@@ -43,6 +43,8 @@ class Match:
     share: float | None
     ttft: float | None
     usd: float | None
+    ttft_p50: float | None = None
+    e2e_p50: float | None = None
 
     @property
     def status(self) -> Status:
@@ -87,10 +89,15 @@ def _match(workload: str, rival: str, load: float, ours: Row, curve: Sequence[Ro
         if lower["quality"] <= quality <= upper["quality"] and upper["quality"] > lower["quality"]:
             part = (quality - lower["quality"]) / (upper["quality"] - lower["quality"])
             usd = lower["usd_per_1000"] + part * (upper["usd_per_1000"] - lower["usd_per_1000"])
-            first, last = log(lower["ttft_p90_s"]), log(upper["ttft_p90_s"])
             share = lower["strong_share"] + part * (upper["strong_share"] - lower["strong_share"])
-            ttft = ours["ttft_p90_s"] / exp(first + part * (last - first))
-            return Match(workload, rival, load, quality, share, ttft, ours["usd_per_1000"] / usd)
+            times = (
+                ours[figure] / exp((1 - part) * log(lower[figure]) + part * log(upper[figure]))
+                for figure in ("ttft_p90_s", "ttft_p50_s", "e2e_p50_s")
+            )
+            ttft, ttft_p50, e2e_p50 = times
+            return Match(
+                workload, rival, load, quality, share, ttft, ours["usd_per_1000"] / usd, ttft_p50, e2e_p50
+            )
     return Match(workload, rival, load, quality, None, None, None)
 
 
@@ -103,6 +110,8 @@ def tables(rows: Sequence[Row], *, colour: bool = False) -> list[Table]:
             number(match.share, 2),
             _change(match.ttft),
             _change(match.usd),
+            _change(match.ttft_p50),
+            _change(match.e2e_p50),
             status_cell(
                 match.status, "worse" if match.worse and match.ttft is not None else "", colour=colour
             ),
@@ -113,7 +122,16 @@ def tables(rows: Sequence[Row], *, colour: bool = False) -> list[Table]:
         *(_figures_table(rows, rival) for rival in RIVALS),
         Table(
             f"Joint, at equal quality: TTFT P90 <= {TTFT_GOAL:g} or cost <= {COST_GOAL:g}, and neither worse",
-            ("workload and load", "quality", "their share", "TTFT P90", "USD", "verdict"),
+            (
+                "workload and load",
+                "quality",
+                "their share",
+                "TTFT P90",
+                "USD",
+                "TTFT P50",
+                "E2E P50",
+                "verdict",
+            ),
             verdicts,
         ),
     ]

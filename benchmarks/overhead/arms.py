@@ -53,7 +53,8 @@ UNOBSERVED = Arm(
     "unobserved", _watched("benchmarks.overhead.unobserved", "--no-decision-headers", "--receipts", "0")
 )
 OBSERVATION = (OBSERVED, JOURNALED, COUNTED, UNOBSERVED)
-"""The default policy with all that tells what happens, with metrics and journal, with metrics alone, and with nothing of it."""
+"""The default policy with all that tells what happens, with metrics and the journal, with metrics alone, and with nothing of
+it."""
 
 
 def chosen(names: Sequence[str]) -> list[Arm]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from balancer.accounting import access_log
 from balancer.accounting.record import Record
 from balancer.vllm_api.answers import Usage
+from tests.accounting.test_metrics import total, value
 from tests.fakes.balancer import cluster
 from tests.fakes.client import chat, stream
 from tests.fakes.loops import async_test, on_both_loops, until
@@ -39,6 +40,7 @@ async def test_a_streamed_answer(caplog):
         assert 0 <= told.pop("ttft_s") <= told.pop("duration_s") < 10
         assert told == {
             "request_id": "id-1",
+            "method": "POST",
             "route": "/v1/chat/completions",
             "model": "m",
             "replica": "r0",
@@ -90,6 +92,91 @@ async def test_a_refusal_and_a_client_that_left(caplog):
         assert (left["status"], left["ended_by"], left["replica"]) == (499, "client", "r0")
 
 
+BIG = b"x" * 200
+REFUSED = {
+    "no key": ({"body": chat()}, 401, "/v1/chat/completions", "AuthenticationError"),
+    "no route": ({"target": "/nowhere?key=hidden"}, 404, "/nowhere", "NotFoundError"),
+    "no such method": ({"target": "/v1/completions"}, 405, "/v1/completions", "MethodNotAllowedError"),
+    "too large": ({"body": BIG}, 413, "/v1/chat/completions", "RequestEntityTooLargeError"),
+    "no socket": ({"target": "/v1/realtime"}, 426, "/v1/realtime", "BadRequestError"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@async_test
+async def test_what_never_came_to_a_replica_has_its_line_and_is_counted(caplog, what):
+    request, status, path, error = REFUSED[what]
+    async with cluster(access_log=True, api_keys=["k3y"], max_body_bytes=150) as (front, (replica,)):
+        headers = {"X-Request-Id": "id-2"} | ({} if status == 401 else {"Authorization": "Bearer k3y"})
+        assert (await front.ask(**request, headers=headers)).status == status
+        await until(lambda: lines(caplog))
+        (line,) = lines(caplog)
+        told = json.loads(line)
+        assert (told["request_id"], told["status"], told["route"], told["error"]) == (
+            "id-2",
+            status,
+            path,
+            error,
+        )
+        assert (told["ended_by"], told["attempts"]) == ("refusal", 0)
+        assert "k3y" not in line
+        assert "hidden" not in line
+        labels = {"route": "other", "model_name": "", "code": str(status), "ended_by": "refusal"}
+        assert value(front.balancer.metrics.render("")[0], "balancer_requests_total", **labels) == 1
+        assert not replica.posts
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [(b"NO HTTP\r\n\r\n", 400), (b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000, 431)],
+    ids=["no HTTP", "head"],
+)
+@async_test
+async def test_what_is_no_request_has_a_line_too(caplog, raw, status):
+    async with cluster(access_log=True) as (front, _):
+        client = await front.client()
+        client.writer.write(raw)
+        assert (await client.read()).status == status
+        await until(lambda: lines(caplog))
+        (line,) = map(json.loads, lines(caplog))
+        assert (line["status"], line["ended_by"], line["route"]) == (status, "refusal", "")
+        page = front.balancer.metrics.render("")[0]
+        assert total(page, "balancer_requests_total", code=str(status), ended_by="refusal") == 1
+
+
+@async_test
+async def test_a_client_that_leaves_in_its_body(caplog):
+    async with cluster(access_log=True) as (front, _):
+        client = await front.client()
+        client.writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{")
+        await client.writer.drain()
+        await until(lambda: len(front.balancer._server.connections) == 1)
+        await client.close()
+        await until(lambda: lines(caplog))
+        (line,) = map(json.loads, lines(caplog))
+        assert (line["status"], line["ended_by"], line["route"]) == (499, "client", "/v1/completions")
+
+
+@async_test
+async def test_own_pages_have_none(caplog):
+    async with cluster(access_log=True) as (front, _):
+        for target in ("/health", "/ready", "/metrics", "/v1/models"):
+            assert (await front.ask(target=target)).status == 200
+        assert lines(caplog) == []
+
+
+@async_test
+async def test_a_hostile_name_is_bounded_in_its_line_and_in_metrics(caplog):
+    async with cluster(access_log=True) as (front, _):
+        for number in range(50):
+            await front.ask({**chat(), "model": f"{number}" + "\u2028x" * 100_000})
+            await front.ask(target=f"/{number}" + "y" * 5000)
+        await until(lambda: len(lines(caplog)) == 100)
+        assert max(map(len, lines(caplog))) < 3000
+        page = front.balancer.metrics.render("")[0].decode()
+        assert page.count('code="404"') == 2  # models that nobody serves, and routes that are not there
+
+
 @async_test
 async def test_there_is_none_unless_asked_for(caplog):
     async with cluster() as (front, _):
@@ -123,15 +210,18 @@ async def test_an_id_of_any_bytes_neither_breaks_the_answer_nor_the_log(caplog, 
         await until(lambda: len(lines(caplog)) == 2)
 
 
-@given(st.text(), st.text(), st.none() | st.text())
+@given(st.text(), st.text(), st.text(min_size=1))
 def test_any_text_is_one_line_of_json(model, replica, request_id):
     heard = []
     handler = logging.Handler()
     handler.emit = lambda record: heard.append(record.getMessage())
     access_log.log.addHandler(handler)
+    access_log.log.setLevel(logging.INFO)
     try:
-        record = Record("/x", 1.0, model=model, replica=replica, ended_at=2.0, usage=Usage(1, 2, 0))
-        access_log.write(record, request_id)
+        usage = Usage(1, 2, 0)
+        access_log.write(
+            Record("/x", 1.0, model=model, replica=replica, ended_at=2.0, usage=usage, request_id=request_id)
+        )
     finally:
         access_log.log.removeHandler(handler)
     (line,) = heard

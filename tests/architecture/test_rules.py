@@ -42,6 +42,7 @@ def test_tests_mirror_the_tree():
     own = {
         "architecture",
         "blackbox",
+        "browser",
         "data",
         "docs",
         "fakes",

@@ -97,6 +97,7 @@ def test_what_is_held():
         "host", "port", "ssl_certfile", "ssl_keyfile", "prometheus_port", "prometheus_host", "event_loop",
         "reuse_port", "policy", "index_max_blocks", "admin_port", "admin_host", "outcome_log",
         "receipts", "journal", "journal_max_bytes", "journal_keep",
+        "otlp_traces_endpoint", "trace_sample",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from balancer.core.tiering.signals import Length, Structure, TimeOfDay
 from balancer.core.tiering.types import Canary, Fallback, Price, QualityFloor, StrongShare, Threshold, Trouble
 from balancer.learning.files import save
 from tests.config.given import only, told, written
+from tests.config.test_classifiers import NEAR, NEAR_ARRAYS
 from tests.learning.test_files import ARRAYS, metadata
 
 BASE = """\
@@ -85,7 +86,7 @@ def test_what_is_built(tmp_path):
     assert auto.canary == Canary("small-v2", 0.05, "small")
     assert (best.target, best.default, best.sticky, best.explore) == (Threshold(0.7), "large", False, 0.03)
     assert made.catalog.resolved("gpt-4") == "auto"
-    assert made.classifiers == {"prior"}
+    assert made.classifiers.keys() == {"prior"}
     assert made.tenants == {
         "a": TenantPolicy(frozenset({"small"}), None, 10.0),
         "*": TenantPolicy(None, None, 1.0, weakest_when_spent=True),
@@ -240,7 +241,65 @@ def test_a_classifier_is_one_of_ours_or_a_file_that_is_watched(tmp_path):
     save(mine, metadata(), ARRAYS)
     loaded = load({}, KEY, path)
     assert mine in files(loaded)
-    assert make_tiering(loaded.settings, KEY).classifiers == {"prior", str(mine)}
+    assert make_tiering(loaded.settings, KEY).classifiers.keys() == {"prior", str(mine)}
+
+
+A_KEY = "the name of an environment variable that holds a key of printable ASCII"
+ASKED = "{url: http://j:8000, model: j}"
+
+
+@pytest.mark.parametrize(
+    ("classifier", "mistake"),
+    [
+        ("7", "classifier: expected a classifier's name, file or mapping, given 7"),
+        ("{}", "classifier: expected one of file, judge, classify"),
+        (f"{{file: prior, judge: {ASKED}}}", "classifier: expected one of file, judge, classify"),
+        ("{judge: {url: http://j:8000}}", "classifier.judge.model: expected text, not empty"),
+        ("{judge: {url: j, model: j}}",
+         "classifier.judge.url: expected a URL that begins with http:// or https://, given 'j'"),
+        ("{judge: {url: http://j/v1, model: j}}",
+         "classifier.judge.url: expected a URL without `/v1`, as of a replica"),
+        ("{judge: {url: http://j, model: j, timeout_s: 0}}",
+         "classifier.judge.timeout_s: expected seconds, above 0, given 0"),
+        ("{judge: {url: http://j, model: j, max_inflight: 2}}",
+         "classifier.judge.max_inflight: expected a known key; the nearest is max_in_flight"),
+        ("{judge: {url: http://j, model: j, api_key_env: NONE}}",
+         f"classifier.judge.api_key_env: expected {A_KEY}, given 'NONE'"),
+        (f"{{file: length, embeddings: {ASKED}}}",
+         "classifier.embeddings: expected a `file` beside it, of a router that reads vectors"),
+        (f"{{file: a.npz, embeddings: {ASKED}, encoder: e}}",
+         "classifier.encoder: expected no embeddings beside it: one of them gives the vectors"),
+        (f"{{classify: {ASKED}, encoder: e}}",
+         "classifier.encoder: expected a `file` beside it, of a router that reads vectors"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_classifiers_with_their_place(tmp_path, classifier, mistake):
+    path = written(tmp_path, BASE.replace("default: large,", f"default: large, classifier: {classifier},"))
+    assert only(told({}, KEY, path)) == f"virtual_models.best.{mistake} ({path}:19)"
+
+
+def test_an_arm_has_a_classifier_of_its_own(tmp_path):
+    judge = "{judge: {url: http://j:8000, model: j, api_key_env: HOSTED_API_KEY}}"
+    text = BASE.replace("strong_share: 0.2}", f"strong_share: 0.2, classifier: {judge}}}")
+    made = built(tmp_path, text)
+    tried = made.catalog.virtuals["tried"]
+    of_arms = [arm.virtual.classifier for arm in tried.experiment.arms]
+    assert of_arms == ["prior", "judge-" + of_arms[1][-8:]]
+    assert made.classifiers.keys() == set(of_arms)
+    said = effective(load({}, KEY, written(tmp_path, text)))
+    line = "#     b/other: 0.5; small < hosted; 0.2 of the requests to stronger tiers; by judge j at http://j:8000"
+    assert line in said.splitlines()
+    assert built(tmp_path, said.split("\n\n#")[0]).catalog.virtuals == made.catalog.virtuals
+
+
+def test_a_folder_that_is_no_encoder(tmp_path):
+    mine = tmp_path / "mine.npz"
+    save(mine, NEAR, NEAR_ARRAYS)
+    classifier = f"{{file: {mine}, encoder: {tmp_path}}}"
+    path = written(tmp_path, BASE.replace("default: large,", f"default: large, classifier: {classifier},"))
+    mistake = only(told({}, KEY, path))
+    assert mistake.startswith("virtual_models.best.classifier.encoder: expected the folder of an encoder: ")
+    assert mistake.endswith(f"({path}:19)")
 
 
 def test_what_is_wrong_alone_hides_what_is_wrong_between(tmp_path):

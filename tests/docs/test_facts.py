@@ -31,7 +31,9 @@ ARCHITECTURE = (ROOT / "balancer" / "ARCHITECTURE.md").read_text(encoding="utf-8
 OTHERS_FLAGS = {
     "--config": "of the commands themselves",
     "--profile": "of balancer replica",
-    "--once": "of scripts/demo",
+    "--once": "of scripts/demo and balancer top",
+    "--json": "of balancer top",
+    "--url": "of balancer top",
     "--strict": "of mypy",
     "--enable-prompt-tokens-details": "of vLLM",
     "--long-prefill-token-threshold": "of vLLM",

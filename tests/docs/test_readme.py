@@ -45,7 +45,7 @@ def command(block, replicas, port):
 def test_every_command_is_known():
     commands = BLOCKS + [line.split(" #")[0].strip() for line in INDENTED]
     assert len(commands) >= 8
-    starts = (*ENDLESS, "curl ", "balancer check-config", "python -m benchmarks")
+    starts = (*ENDLESS, "curl ", "balancer check-config", "balancer top", "python -m benchmarks")
     assert [each for each in commands if each not in RUN_ELSEWHERE and not each.startswith(starts)] == []
 
 
@@ -101,6 +101,21 @@ async def test_serve_and_curl():
         process._transport.close()
         for replica in replicas:
             await replica.stop()
+
+
+@async_test
+async def test_top():
+    (block,) = [block for block in BLOCKS if block.startswith("balancer top")]
+    async with cluster(admin_port=0) as (front, _):
+        words = shlex.split(
+            block.replace("localhost:8081", f"127.0.0.1:{front.balancer.listeners.ports[-1]}")
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *words), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        assert b"healthy" in out
 
 
 @async_test

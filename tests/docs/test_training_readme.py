@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from balancer.config import load
+from balancer.config.classifier_entry import ClassifierEntry
 from balancer.learning.routers import ROUTERS
 from balancer.tier_training import Kind
 
@@ -40,6 +42,18 @@ def test_the_commands_run_in_their_order(tmp_path):
         assert done.stdout, done.stderr
     assert said == [(0, "")] * 4
     assert (tmp_path / "mine.npz").exists()
+
+
+def test_the_settings_are_settings(tmp_path):
+    [block] = re.findall(r"^```yaml\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "balancer.yaml"
+    path.write_text(
+        f"replicas: http://a\ntiers: {{small: {{model: s}}, large: {{model: l}}}}\n{block}", encoding="utf-8"
+    )
+    asked = load({}, {}, path).settings.virtual_models["auto"].classifier.judge
+    assert (asked.url, asked.model, asked.timeout_s) == ("http://judge:8000", "Qwen/Qwen3-0.6B", 0.5)
+    named = re.findall(r"^\| `\{?(\w+):.*?(?:, (\w+): (?:\{|FOLDER).*)?` \|", SECTION, re.MULTILINE)
+    assert {word for pair in named for word in pair if word} == set(ClassifierEntry.model_fields)
 
 
 def test_the_kinds_are_all_there():

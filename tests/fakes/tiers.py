@@ -15,8 +15,11 @@ KEY = "provider-key"
 class Tiered:
     """`small` serves `s`, `large` serves `l`; `hosted` is a provider that serves `p`."""
 
-    def __init__(self, front: Front, small: Replica, large: Replica, hosted: Replica) -> None:
+    def __init__(
+        self, front: Front, small: Replica, large: Replica, hosted: Replica, given: dict[str, Any]
+    ) -> None:
         self.front, self.small, self.large, self.hosted = front, small, large, hosted
+        self._given = given
 
     async def ask(self, body: Any = None, **request: Any) -> Any:
         return await self.front.ask(chat(model="auto") if body is None else body, **request)
@@ -24,6 +27,10 @@ class Tiered:
     def asked(self) -> list[str]:
         """The models that were asked for at small, large and hosted."""
         return [post.json()["model"] for r in (self.small, self.large, self.hosted) for post in r.posts]
+
+    async def choose(self, virtual_models: Any) -> None:
+        """Other virtual models hold; all else stays."""
+        await self.front.reload(self.small, self.large, **self._given | {"virtual_models": virtual_models})
 
     def state(self, name: str) -> Any:
         return next(state for state in self.front.fleet if state.id == name)
@@ -69,7 +76,7 @@ async def tiered(
         async with balancing(small, large, *twins, wait_for=None, **chosen, **more) as front:
             own = [state for state in front.fleet if not state.external]
             await until(lambda: all(state.health == "healthy" and state.models for state in own))
-            yield Tiered(front, *made)
+            yield Tiered(front, small, large, provider, {**chosen, **more})
     finally:
         for replica in made:
             await replica.stop()

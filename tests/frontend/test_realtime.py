@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import logging
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
+from tests.accounting.test_metrics import value
 from tests.fakes.balancer import balancing
-from tests.fakes.loops import on_both_loops, until
+from tests.fakes.loops import async_test, on_both_loops, until
 from tests.fakes.replica import LOOPBACK
 
 PATH = "/v1/realtime"
@@ -85,6 +87,33 @@ async def test_frames_pass_both_ways():
         assert await socket.receive_bytes(timeout=10) == b"\x00\xff" * MIB
         assert front.fleet[0].in_flight == 1
         assert replica.requests[0].query_string == "model=m"
+
+
+@pytest.mark.parametrize(("says", "by"), [("close 1000", "replica"), (None, "client")])
+@async_test
+async def test_a_socket_has_its_line_and_is_counted(caplog, says, by):
+    caplog.set_level(logging.INFO, logger="balancer.access")
+    async with realtime(access_log=True) as (front, replica, connect):
+        async with connect(headers={"X-Request-Id": "s-1"}) as socket:
+            await socket.send_str(says or "hi")
+            await socket.receive(timeout=5)
+        lines = []
+        await until(
+            lambda: lines.extend(r.msg for r in caplog.records if r.name == "balancer.access") or lines
+        )
+        assert {
+            name: lines[0][name] for name in ("request_id", "route", "model", "replica", "status", "ended_by")
+        } == {
+            "request_id": "s-1",
+            "route": PATH,
+            "model": "m",
+            "replica": front.fleet[0].id,
+            "status": 101,
+            "ended_by": by,
+        }
+        assert replica.requests[0].headers.getall("X-Request-Id") == ["s-1"]
+        labels = {"route": PATH, "model_name": "m", "code": "101", "ended_by": by}
+        assert value(front.balancer.metrics.render("")[0], "balancer_requests_total", **labels) == 1
 
 
 @on_both_loops

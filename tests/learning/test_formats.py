@@ -146,7 +146,7 @@ def test_every_bad_line_is_told_up_to_a_limit(tmp_path):
     [
         ("rows.jsonl", b""),
         ("rows.jsonl.gz", b"no gzip"),
-        ("rows.jsonl.gz", gzip.compress(b'{"prompt": "x", "weak": 0, "strong": 1}\n')[:-9]),
+        ("rows.jsonl.gz", gzip.compress(b'{"prompt": "x", "weak": 0, "strong": 1}\n', mtime=0)[:-9]),
         ("rows.csv", b"prompt,a\n\xff\xfe,1\n"),
         ("rows.csv", b'prompt,a\n"x,1\n'),
         ("rows.csv", b"prompt,a\nx,1,2\n"),

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 REPLICAS = 3
 PROFILE = ("--profile", "qwen3-32b-2xh100", "--kv-capacity-tokens", "40000")
-EVENTS = ("held", "refused", "fallback", "gpu", "killed", "drained", "reloaded")
+EVENTS = ("held", "refused", "fallback", "killed", "drained", "reloaded", "gpu")
 NOBODY = 9
 """A port of a service (discard) that no machine has."""
 WINDOW_S = 10
@@ -101,6 +101,7 @@ class Stage:
         self.configure()
         command = [sys.executable, "-m", "balancer", "serve", "--config", str(self.folder / "balancer.yaml")]
         self._start("balancer", command, self.front)
+        wait_listening(self.children["balancer"], self.admin)  # which is opened after it
 
     def start_agent(self) -> None:
         command = [sys.executable, "-m", "tests.monitoring.gpus", str(self.agent), str(REPLICAS)]
@@ -153,10 +154,10 @@ async def play(stage: Stage) -> None:
             for event, happen in (
                 ("refused", _burst),
                 ("fallback", _fall_back),
-                ("gpu", _break_gpu),
                 ("killed", _kill),
                 ("drained", _drain),
                 ("reloaded", _reload),
+                ("gpu", _break_gpu),
             ):
                 await happen(stage, session)
                 stage.happened.append(event)
@@ -242,7 +243,7 @@ async def _fall_back(stage: Stage, session: aiohttp.ClientSession) -> None:
 
 
 async def _break_gpu(stage: Stage, session: aiohttp.ClientSession) -> None:
-    """That of the replica which is killed next, and begins anew."""
+    """The last: its replica gets no new requests from then on."""
     stage.children["agent"].send(signal.SIGUSR1)
     await _until(session, stage, lambda told: told[-1]["gpu"]["condition"] == "sick")
 
@@ -283,10 +284,11 @@ async def _reload(stage: Stage, session: aiohttp.ClientSession) -> None:
 async def _until(
     session: aiohttp.ClientSession, stage: Stage, reached: Callable[[list[dict[str, Any]]], bool]
 ) -> None:
-    """Of what the admin API tells of the replicas."""
+    """Of what the admin API tells of our own replicas."""
     async with asyncio.timeout(_WITHIN_S):
         while True:
             async with session.get(f"http://127.0.0.1:{stage.admin}/admin/replicas") as answer:
-                if reached((await answer.json())["replicas"]):
+                told = (await answer.json())["replicas"]
+                if reached([each for each in told if each["name"] in stage.replicas]):
                     return
             await asyncio.sleep(0.1)

@@ -234,9 +234,13 @@ class Fixed(Remote):
         return self._placed(self._raw)
 
 
-@pytest.mark.parametrize(("raw", "value"), [(0.0, 0.0), (0.2, 0.5), (0.21, 0.75), (9.0, 1.0)])
-def test_with_known_traffic_a_value_is_the_share_below(raw, value):
-    assert asyncio.run(Fixed(raw, reference=[0.3, 0.1, 0.2, 0.2]).score(ASKED)) == Score(value)
+@pytest.mark.parametrize(("raw", "value"), [(-1.0, 0.0), (0.2, 0.2), (9.0, 1.0)])
+def test_a_value_is_in_bounds(raw, value):
+    assert asyncio.run(Fixed(raw).score(ASKED)) == Score(value)
+
+
+def test_a_value_that_is_no_number():
+    assert asyncio.run(Fixed(math.nan).score(ASKED)).why == "its classifier gave no finite score"
 
 
 def test_nothing_is_asked_for_nothing():

@@ -5,7 +5,7 @@ refused by name, so that nobody sends ratings for months that nobody reads.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from balancer.core.errors import bad_field, bad_request
 from balancer.core.request.parse import decode
@@ -16,7 +16,6 @@ MAX_COMMENT_CHARS = 2000
 STARS = 5
 
 Winner = Literal["strong", "weak", "tie"]
-WINNERS: tuple[str, ...] = get_args(Winner)
 
 _VERDICTS = {"up": 1.0, "down": 0.0}
 _SAYS = ("rating", "stars", "winner")

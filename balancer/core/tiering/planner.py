@@ -6,7 +6,7 @@
 The classifier is asked only if more than one option is left and they differ in quality, or if a rule asks for complexity.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from balancer.core.errors import Refused, forbidden, unknown_model
@@ -48,8 +48,17 @@ def stated_price(tier: Tier) -> Price | None:
     return tier.price
 
 
+class Awaits(Exception):
+    """A plan needs the score of this classifier, which has to be awaited. With it, it can be made."""
+
+    def __init__(self, classifier: str) -> None:
+        super().__init__(classifier)
+        self.classifier = classifier
+
+
 class Planner:
-    """`classifiers` by the names that virtual models call them. `price_of` tells what a tier costs now, `rating` the last rating
+    """`classifiers` by the names that virtual models call them; those of `awaited` are no function, and their scores are to be
+    given. `price_of` tells what a tier costs now, `rating` the last rating
     of a tenant's conversation, from 0 to 1, `served` the models of all replicas: what is neither a tier's nor one of these is
     passed over, so that clients cannot make up names that are counted.
     """
@@ -64,6 +73,7 @@ class Planner:
         price_of: Callable[[Tier], Price | None] = stated_price,
         rating: Callable[[str, bytes], float | None] | None = None,
         served: Callable[[], list[str]] | None = None,
+        awaited: Container[str] = (),
     ) -> None:
         self.catalog = catalog
         self.rules = rules
@@ -72,6 +82,7 @@ class Planner:
         self._price_of = price_of
         self._rating = rating
         self._served = served
+        self._awaited = awaited
 
     def guard(self, model: str | None, *, tenant: str, wall_s: float) -> None:
         """A concrete model is asked for: whether the tenant may. For nothing, unless there are policies.
@@ -99,11 +110,12 @@ class Planner:
         conversation: bytes = b"",
         wall_s: float,
         draw: float = 1.0,
+        given: Score | None = None,
     ) -> Plan:
         """`contexts`: for each tier the most tokens (max_model_len) of the replicas it has now; `wall_s`: seconds since 1970;
-        `draw`: uniform in [0, 1), the same for the whole of a conversation.
+        `draw`: uniform in [0, 1), the same for the whole of a conversation; `given`: the score that was awaited.
 
-        Raises: Refused, when no tier can or may serve the request, naming why.
+        Raises: Refused, when no tier can or may serve the request, naming why. Awaits, if it takes a score that is not given.
         """
         catalog = self.catalog
         ask = self._with_known(ask)
@@ -112,7 +124,11 @@ class Planner:
         known: list[Score] = []
 
         def score() -> Score:
-            if not known:
+            if not known and virtual.classifier in self._awaited:
+                if given is None:
+                    raise Awaits(virtual.classifier)
+                known.append(given)
+            elif not known:
                 classifier = self.classifiers.get(virtual.classifier)
                 known.append(_NO_SCORE if classifier is None else classifier.score(text))
             return known[0]

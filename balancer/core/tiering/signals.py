@@ -15,7 +15,6 @@ from balancer.core.tiering.language import language_of
 from balancer.core.tiering.types import Score, Text
 
 MAX_CHARS = 4096
-DAY_MINUTES = 1440
 
 BANDS = {"easy": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "hard": (2 / 3, 1.0)}
 """A score is a share of the reference mix, so each is a third of it. The upper bound belongs to the next."""

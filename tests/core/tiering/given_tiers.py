@@ -40,12 +40,12 @@ class Fixed(Classifier):
 
     name = "fixed"
 
-    def __init__(self, value=0.5, *, known=True):
-        self.value, self.known, self.asked = value, known, 0
+    def __init__(self, value=0.5, *, known=True, spread=0.1):
+        self.value, self.known, self.spread, self.asked = value, known, spread, 0
 
     def score(self, text):
         self.asked += 1
-        return Score(self.value, 0.1, self.known)
+        return Score(self.value, self.spread, self.known)
 
 
 def planner(catalog=CATALOG, rules=None, policies=None, classifier=None, **more):

@@ -11,6 +11,7 @@ from balancer.core.errors import Refused
 from balancer.core.tiering.ask import read_ask
 from balancer.core.tiering.budget import TenantPolicy
 from balancer.core.tiering.catalog import Catalog
+from balancer.core.tiering.planner import Awaits
 from balancer.core.tiering.rules import Condition, DecisionRule, Rules
 from balancer.core.tiering.signals import Feedback, keywords
 from balancer.core.tiering.types import (
@@ -20,6 +21,7 @@ from balancer.core.tiering.types import (
     Experiment,
     Fallback,
     Price,
+    Score,
     Sort,
     StrongShare,
     Text,
@@ -62,6 +64,19 @@ def test_a_classifier_that_is_not_there_knows_nothing():
     asked = planner()
     asked.classifiers = {}
     assert not plan(of=asked).score.known
+
+
+def test_a_score_that_has_to_be_awaited_is_asked_for_only_where_it_is_needed():
+    classifier = Fixed()
+    awaiting = planner(classifier=classifier, awaited={"prior"})
+    with pytest.raises(Awaits) as awaits:
+        plan(of=awaiting)
+    assert awaits.value.classifier == "prior"
+    for asked in ("fast", "large", "l70", Ask("auto", order=("large",)), Ask("auto", sort=Sort.PRICE)):
+        assert plan(asked, of=awaiting).score is None
+    assert plan("best", of=awaiting).score.known  # its classifier is another
+    assert plan(of=awaiting, given=Score(0.7, 0.2)) == plan(of=planner(classifier=Fixed(0.7, spread=0.2)))
+    assert classifier.asked == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.core.tiering.learned import Given, Learned, WrongArrays, view
+from balancer.core.tiering.learned import Learned, WrongArrays, view
 from balancer.core.tiering.score.features import BUCKETS, SHAPE, featurize
 from balancer.core.tiering.types import Classifier, Score, Text
 
@@ -132,7 +132,3 @@ def test_missing_arrays():
     some = {name: value for name, value in arrays().items() if name != "seen"}
     with pytest.raises(WrongArrays, match="a router needs the array seen"):
         Learned.read("words", ["weak", "strong"], some)
-
-
-def test_a_score_that_is_there_is_given():
-    assert Given(Score(0.7)).score(text("x")) == Score(0.7)
