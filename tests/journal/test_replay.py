@@ -41,10 +41,10 @@ class Journaled(Ledger):
     def its_gpus_are_read(self, number, state):
         self.decider.saw_gpus(self.some(number), state, self.now)
 
-    @rule(number=which, models=st.sets(st.sampled_from("mn")), most=st.none() | st.integers(1, 3))
+    @rule(number=which, models=st.sets(st.sampled_from("no")), most=st.none() | st.integers(1, 3))
     def is_told_anew(self, number, models, most):
         replica = self.some(number)
-        self.decider.serves(replica, frozenset(models))
+        self.decider.serves(replica, frozenset({"m", *models}))
         self.decider.bound(replica, most)
 
     @rule(number=which, retry_after_s=st.none() | st.floats(0, 20), answered=st.booleans())
