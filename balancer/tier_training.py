@@ -73,6 +73,7 @@ _Json = Annotated[bool, typer.Option("--json", help="The numbers, as JSON.")]
 class Kind(StrEnum):
     """`learning.routers.ROUTERS`, which is not imported before it is needed."""
 
+    BOOSTED = "boosted"
     RIDGE = "ridge"
     LOGISTIC = "logistic"
     MF = "mf"
@@ -105,7 +106,7 @@ def add_to(app: typer.Typer) -> None:
 def _train(
     data: _Files,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The router's file (.npz).")],
-    router: Annotated[Kind, typer.Option("--router", help="The kind of router.")] = Kind.RIDGE,
+    router: Annotated[Kind, typer.Option("--router", help="The kind of router.")] = Kind.BOOSTED,
     weak: _Weak = None,
     strong: _Strong = None,
     models: _Models = None,
