@@ -63,7 +63,8 @@ _Encoder = Annotated[
 _Prior = Annotated[
     bool,
     typer.Option(
-        "--prior", help="Build a ridge on the bundled prior, which is worth about a hundred labels."
+        "--prior",
+        help="Build a boosted router or a ridge on the bundled prior, which is worth about a hundred labels.",
     ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of splits and draws.")]
@@ -158,7 +159,7 @@ def _evaluate(
     router: Annotated[
         str,
         typer.Option("--router", metavar="KIND|FILE", help="A kind, trained on splits; or a trained file."),
-    ] = Kind.RIDGE.value,
+    ] = Kind.BOOSTED.value,
     weak: _Weak = None,
     strong: _Strong = None,
     models: _Models = None,
