@@ -12,6 +12,7 @@ from balancer.config import Settings
 from balancer.config.build import make_policy
 from balancer.core.fleet.replica import ReplicaState
 from balancer.core.scheduling import Charge, Policy
+from balancer.core.scheduling.reasons import REASONS
 from balancer.core.types import Usage
 from tests.core.scheduling.stage import asked
 from tests.core.states import replica, sample
@@ -51,6 +52,7 @@ class World:
     charges: list[Charge] = field(default_factory=list)
     decisions: list[object] = field(default_factory=list)
     now: float = 1000.0
+    previews: bool = False
 
     def happen(self, what, *how):
         getattr(self, what)(*how)
@@ -58,10 +60,14 @@ class World:
     def ask(self, text, offered, session):
         replicas = [self.fleet[place] for place in sorted(offered) if place < len(self.fleet)] or self.fleet
         request = asked(text, session)
+        if self.previews:
+            before = [self.policy.preview(request, replicas, self.now) for _ in range(2)]
         decision = self.policy.choose(request, replicas, self.now)
+        if self.previews:
+            assert [each[:4] + each[5:] for each in before] == [decision[:4] + decision[5:]] * 2
         by_id = {state.id: state for state in replicas}
         assert decision.replica in by_id
-        assert decision.reason
+        assert decision.reason in REASONS
         assert 0 <= decision.matched_tokens <= request.prompt_tokens
         assert 0 <= decision.uncached_tokens <= max(1, request.prompt_tokens)
         considered = [candidate.replica for candidate in decision.candidates]
@@ -105,9 +111,10 @@ class World:
         self.now += seconds
 
 
-def run(name, seed, happenings):
+def run(name, seed, happenings, **more):
     settings = Settings.model_validate({"replicas": ["http://a"], "policy": name, "index_max_blocks": 12})
-    world = World(make_policy(settings, random.Random(seed).random))
+    rng = more.pop("rng", random.Random(seed).random)
+    world = World(make_policy(settings, rng), **more)
     world.join()
     for event in happenings:
         world.happen(*event)
@@ -129,3 +136,13 @@ def test_it_chooses_of_what_is_offered_and_its_accounts_close(name, seed, happen
 def test_the_same_seed_and_events_decide_the_same(name, seed, happenings):
     once, again = (run(name, seed, [("join",), ("join",), *happenings]) for _ in range(2))
     assert once.decisions == again.decisions
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(happenings=st.lists(events, max_size=40))
+def test_a_preview_says_what_is_chosen_and_changes_nothing(name, happenings):
+    events = [("join",), ("join",), *happenings]
+    asked_before, plain = (
+        run(name, 0, events, rng=lambda: 0.5, previews=previews) for previews in (True, False)
+    )
+    assert asked_before.decisions == plain.decisions
