@@ -63,7 +63,8 @@ _Encoder = Annotated[
 _Prior = Annotated[
     bool,
     typer.Option(
-        "--prior", help="Build a ridge on the bundled prior, which is worth about a hundred labels."
+        "--prior",
+        help="Build a boosted router or a ridge on the bundled prior, which is worth about a hundred labels.",
     ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of splits and draws.")]
@@ -73,6 +74,7 @@ _Json = Annotated[bool, typer.Option("--json", help="The numbers, as JSON.")]
 class Kind(StrEnum):
     """`learning.routers.ROUTERS`, which is not imported before it is needed."""
 
+    BOOSTED = "boosted"
     RIDGE = "ridge"
     LOGISTIC = "logistic"
     MF = "mf"
@@ -105,7 +107,7 @@ def add_to(app: typer.Typer) -> None:
 def _train(
     data: _Files,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The router's file (.npz).")],
-    router: Annotated[Kind, typer.Option("--router", help="The kind of router.")] = Kind.RIDGE,
+    router: Annotated[Kind, typer.Option("--router", help="The kind of router.")] = Kind.BOOSTED,
     weak: _Weak = None,
     strong: _Strong = None,
     models: _Models = None,
@@ -157,7 +159,7 @@ def _evaluate(
     router: Annotated[
         str,
         typer.Option("--router", metavar="KIND|FILE", help="A kind, trained on splits; or a trained file."),
-    ] = Kind.RIDGE.value,
+    ] = Kind.BOOSTED.value,
     weak: _Weak = None,
     strong: _Strong = None,
     models: _Models = None,

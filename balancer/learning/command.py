@@ -29,6 +29,8 @@ from balancer.learning.splits import print_of
 from balancer.learning.train import train
 
 ON_PRIOR = "rows of the public benchmarks that the bundled prior learned from make these figures too good"
+ON_WORDS = ("boosted", "ridge")
+"""The kinds that can build on the bundled prior."""
 REFUSED = 1
 """The exit code where all went well and the answer is that this must not be used."""
 
@@ -101,7 +103,7 @@ class Means:
         self, texts: Sequence[str], router: str, *, on_prior: bool
     ) -> tuple[Prompts, files.Vectors | None]:
         vectors, kind = self._vectors(texts) if HEADS[_router(router).head].reads_vector else (None, None)
-        return prompts(texts, vectors=vectors, prior=self.prior(on_prior and router == "ridge")), kind
+        return prompts(texts, vectors=vectors, prior=self.prior(on_prior and router in ON_WORDS)), kind
 
     def _vectors(self, texts: Sequence[str]) -> tuple[NDArray[np.float32] | None, files.Vectors | None]:
         if self.url is not None and self.encoder is not None:

@@ -6,7 +6,7 @@ robust: Dudik, Langford and Li 2011): q_m + (served = m) * (ok - q_m) / p.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -15,7 +15,7 @@ import numpy as np
 from balancer.learning.metrics import Curve, Interval, Measures, advantage, curve, measure, oracle, resamples
 from balancer.learning.prompts import Prompts
 from balancer.learning.routers import Router
-from balancer.learning.rows import BadData, Floats, Table
+from balancer.learning.rows import BadData, Floats, Table, means
 from balancer.learning.splits import FOLDS, LEAST_DOMAINS, Split, domains, families, folds
 
 DRAWS: Final = 400
@@ -67,10 +67,22 @@ def weights(table: Table) -> Floats:
     return np.where(table.logged, 1.0 / table.p, 1.0)
 
 
+def _by_domains(table: Table, by: SplitBy | None) -> bool:
+    """Without `by`: if the rows name enough of them."""
+    return by is SplitBy.DOMAINS or (by is None and len(set(table.domains)) >= LEAST_DOMAINS)
+
+
+def placed(seen: Prompts, table: Table, by: SplitBy | None) -> Prompts:
+    """With the rows' domains, where requests of others are to come."""
+    if not _by_domains(table, by):
+        return seen
+    return replace(seen, domains=np.unique(np.array(table.domains), return_inverse=True)[1])
+
+
 def splits(table: Table, by: SplitBy | None, seed: int) -> tuple[str, list[Split]]:
-    """The splits, and what they are called. Without `by`: domains if the rows name enough of them."""
+    """The splits, and what they are called."""
     named = len(set(table.domains))
-    if by is SplitBy.DOMAINS or (by is None and named >= LEAST_DOMAINS):
+    if _by_domains(table, by):
         groups = min(named, MOST_PARTS)
         name = "leave one domain out" if groups == named else f"leave domains out, {groups} groups of {named}"
         return name, list(domains(table.prompts, table.domains, MOST_PARTS, seed))
@@ -80,14 +92,18 @@ def splits(table: Table, by: SplitBy | None, seed: int) -> tuple[str, list[Split
 def out_of_fold(
     router: Router, seen: Prompts, table: Table, parts: list[Split], seed: int
 ) -> Iterator[tuple[Split, Floats]]:
-    """For each split, what the router that learned from its first rows says of its second, (rows, m)."""
+    """For each split, what the router that learned from its first rows says of its second, (rows, m): on one level, which each
+    router has from its own rows. Else a domain of much to gain is put last, for where it is left out the others' mean is low.
+    """
     counted = weights(table)
+    level = means(table.quality, counted)
     for part in parts:
         taught, held = part
         if not len(taught):
             raise BadData("a split leaves no row to learn from: prompts of its domains are the same")
         fitted = router.fit(seen.take(taught), table.quality[taught], counted[taught], seed)
-        yield part, fitted.qualities(seen.take(held))
+        own = means(table.quality[taught], counted[taught])
+        yield part, fitted.qualities(seen.take(held)) + np.nan_to_num(level - own)
 
 
 def evaluate(
@@ -97,6 +113,7 @@ def evaluate(
     if len(table) < LEAST_ROWS:
         raise BadData(f"{len(table)} rows can't judge a router: expected at least {LEAST_ROWS}")
     name, parts = splits(table, by, seed)
+    seen = placed(seen, table, by)
     qualities = np.full(table.quality.shape, np.nan)
     for (_, held), said in out_of_fold(router, seen, table, parts, seed):
         qualities[held] = said

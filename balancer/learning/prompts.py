@@ -15,11 +15,14 @@ from balancer.core.tiering.types import Classifier, Text
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """n prompts. `vectors` (n, d) are unit embeddings from elsewhere, `prior` (n,) what the bundled prior says of each."""
+    """n prompts. `vectors` (n, d) are unit embeddings from elsewhere, `prior` (n,) what the bundled prior says of each, `domains`
+    (n,) numbers of domains where those to come will be others: then what is chosen is chosen on domains that are left out.
+    """
 
     rows: Rows
     vectors: Floats | None = None
     prior: NDArray[np.float64] | None = None
+    domains: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -29,6 +32,7 @@ class Prompts:
             self.rows.take(index),
             None if self.vectors is None else self.vectors[index],
             None if self.prior is None else self.prior[index],
+            None if self.domains is None else self.domains[index],
         )
 
     def seen(self, i: int, vector: Floats | None = None) -> Seen:

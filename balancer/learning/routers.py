@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from balancer.core.tiering.learned import HEADS, Head
 from balancer.learning import vectors as by_vector
 from balancer.learning.prompts import Prompts
-from balancer.learning.rows import BadData, Floats
+from balancer.learning.rows import BadData, Floats, means
+from balancer.learning.trees import fit_trees, no_trees, said
 from balancer.learning.words import fit_words
 
 Arrays = dict[str, NDArray[Any]]
+BOOSTED_ROWS: Final = 2000
+"""Trees are grown on so many rows or more; with fewer, there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,10 @@ class Fitted:
             given = seen.vectors if "axes" not in self.arrays else by_vector.projected(seen.rows, self.arrays)
             if given is None:
                 raise BadData(f"the router {self.kind} reads vectors, which are not given")
-        said = [
+        found = [
             self.head.qualities(seen.seen(i, None if given is None else given[i])) for i in range(len(seen))
         ]
-        return np.array(said, dtype=np.float64).reshape(len(seen), -1)
+        return np.array(found, dtype=np.float64).reshape(len(seen), -1)
 
     def gains(self, seen: Prompts) -> Floats:
         qualities = self.qualities(seen)
@@ -62,6 +65,19 @@ class Ridge(Router):
 
     def arrays(self, seen: Prompts, quality: Floats, weight: Floats, seed: int) -> Arrays:
         return fit_words(seen, quality, weight, seed, logistic=False)
+
+
+class Boosted(Router):
+    kind = "boosted"
+    head = "boosted"
+
+    def arrays(self, seen: Prompts, quality: Floats, weight: Floats, seed: int) -> Arrays:
+        if len(seen) < BOOSTED_ROWS or np.isnan(quality).all(axis=0).any():
+            return {**fit_words(seen, quality, weight, seed, logistic=False), **no_trees(quality.shape[1])}
+        level = means(quality, weight)
+        trees = fit_trees(seen.rows.shape, quality - level, weight, seed)
+        linear = fit_words(seen, quality - said(trees, seen.rows.shape), weight, seed, logistic=False)
+        return {**linear, **trees}
 
 
 class Logistic(Router):
@@ -116,5 +132,5 @@ class SimilarityWeighted(_OnVectors):
 
 ROUTERS: Final[dict[str, Router]] = {
     router.kind: router
-    for router in (Ridge(), Logistic(), Factorization(), Neighbours(), SimilarityWeighted())
+    for router in (Boosted(), Ridge(), Logistic(), Factorization(), Neighbours(), SimilarityWeighted())
 }

@@ -72,6 +72,14 @@ class Table:
         return self.strong - self.weak
 
 
+def means(quality: Floats, weight: Floats) -> Floats:
+    """(m,), of the rows (n, m) where it is known, each counted `weight` (n,) times; NaN where it never is."""
+    counted = np.where(np.isnan(quality), 0.0, weight[:, None])
+    total = counted.sum(axis=0)
+    summed = (counted * np.nan_to_num(quality)).sum(axis=0)
+    return np.where(total > 0, summed / np.maximum(total, 1e-12), np.nan)
+
+
 def table(
     rows: Iterable[Row],
     weak: Sequence[str] = (),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from balancer.core.tiering.score.features import BUCKETS, VERSION
 from balancer.core.tiering.score.ridge import Rows
 from balancer.learning import calibrate
-from balancer.learning.evaluate import Evaluation, SplitBy, evaluate, weights
+from balancer.learning.evaluate import Evaluation, SplitBy, evaluate, placed, weights
 from balancer.learning.files import FORMAT, Arrays, Metadata, Source, Stored, Vectors
 from balancer.learning.metrics import FLOORS
 from balancer.learning.prompts import Prompts
@@ -56,6 +56,7 @@ def train(
 
     Raises: BadData, where the rows can't be learned from or judged.
     """
+    seen = placed(seen, table, split)
     evaluation = evaluate(router, seen, table, split, seed)
     fitted = router.fit(seen, table.quality, weights(table), seed)
     ranks = _ranks(evaluation.gains)

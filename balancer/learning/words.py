@@ -1,8 +1,9 @@
 """Linear routers on hashed words and shape: least squares, or logistic.
 
-Each model's quality has weights of its own; strength and blend of the penalty are those that `score.ridge` chooses for the gain,
-by leave-one-out. The normal equations are solved by conjugate gradients (Hestenes and Stiefel 1952) on the sparse rows, so
-that time and memory grow with the text and not with the square of the rows; logistic weights by Newton's steps around it.
+Each model's quality has weights of its own; strength and blend of the penalty are those that `score.ridge` chooses for the
+gain, by leave-one-out, or on domains that are left out. The normal equations are solved by conjugate gradients (Hestenes and
+Stiefel 1952) on the sparse rows, so that time and memory grow with the text and not with the square of the rows; logistic
+weights by Newton's steps around it.
 """
 
 from collections.abc import Callable
@@ -70,7 +71,8 @@ def _chosen(seen: Prompts, quality: Floats, weight: Floats, seed: int) -> tuple[
         gain = np.nanmean(quality, axis=1)
         index = np.arange(len(gain))
     index = np.random.default_rng(seed).permutation(index)[:CHOSEN_ON]
-    fitted = ridge.fit(seen.rows.take(index), gain[index], weights=weight[index])
+    domains = None if seen.domains is None else seen.domains[index]
+    fitted = ridge.fit(seen.rows.take(index), gain[index], weights=weight[index], domains=domains)
     return fitted.strength, fitted.blend
 
 

@@ -30,6 +30,7 @@ from benchmarks.simulator.goals import by_suite, judge
 from benchmarks.simulator.plot import svg
 from benchmarks.simulator.verdicts import best_others_table, losing_table
 from benchmarks.simulator.verdicts import goals_table as simulator_goals
+from benchmarks.tiers import figures as tiers
 
 Document = dict[str, Any]
 Named = tuple[str, Document]
@@ -220,6 +221,12 @@ def _crosscheck(results: Sequence[Named]) -> list[Section]:
     ]
 
 
+def _tiers(results: Sequence[Named]) -> list[Section]:
+    return [
+        _section("Complexity score", name, document, tiers.tables(document)) for name, document in results
+    ]
+
+
 def _joint(results: Sequence[Named]) -> list[Section]:
     return [
         _section("Tier and replica", name, document, joint.tables(document["rows"]))
@@ -231,6 +238,7 @@ _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
     "compare": _compare,
     RUN: _run,
     "simulate": _simulate,
+    "tiers": _tiers,
     "joint": _joint,
     "overhead": _overhead,
     "decide": _decide,

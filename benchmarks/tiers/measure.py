@@ -1,7 +1,7 @@
 """Everything that `tiers` measures, in order. Labels of a test are never in what is tested; see each protocol's module."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +34,7 @@ QUICK: Final = Plan(draws=40, runs=10, calls=200)
 
 
 def steps(data: Data) -> int:
-    return held_out.steps(data) + len(_in_domain(data)) + len(set(data.sources.tolist())) + 3
+    return held_out.steps(data) + len(_in_domain(data)) + len(set(data.sources.tolist())) + 2
 
 
 def run(data: Data, plan: Plan, step: Step) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
@@ -66,14 +66,9 @@ def run(data: Data, plan: Plan, step: Step) -> tuple[dict[str, Any], dict[str, N
         step(title)
         here = data.of(source)
         seen = _with_prior(data, rows, held, source)
+        if title == UNSEEN:
+            seen = replace(seen, domains=np.unique(data.tasks[here], return_inverse=True)[1])
         found.append(_measured(title, data, here, own.out_of_fold(data, seen, here, folds), plan))
-    if len(here := data.of("routellm-mmlu")):
-        step(UNSEEN)
-        found.append(
-            _measured(
-                UNSEEN, data, here, own.unseen_tasks(data, rows, here, own.by_task(data.tasks[here])), plan
-            )
-        )
     labels: dict[str, list[float]] = {}
     if len(here := data.of("llmrouter")) > 2 * max(LABELS):
         step("own labels")
@@ -98,7 +93,7 @@ def _setting(held: HeldOut, source: str) -> dict[str, float]:
 def _in_domain(data: Data) -> list[tuple[str, str, NDArray[np.int64]]]:
     rows = []
     if len(here := data.of("routellm-mmlu")):
-        rows.append((f"{UNSEEN}, by tier train", "routellm-mmlu", own.by_task(data.tasks[here])))
+        rows.append((UNSEEN, "routellm-mmlu", own.by_task(data.tasks[here])))
     for title, source in (("GSM8K, 5-fold", "routellm-gsm8k"), ("LLMRouter, 5-fold", "llmrouter")):
         if len(here := data.of(source)):
             rows.append((title, source, own.by_prompt(len(here))))

@@ -1,24 +1,21 @@
-"""Learning from one's own labels, as `balancer tier train` does with its default router: ridge, with the prior as a column."""
+"""Learning from one's own labels, as `balancer tier train` does with its default router, and the prior as a column."""
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balancer.core.tiering.score.ridge import Doubles, Rows
+from balancer.core.tiering.score.ridge import Doubles
 from balancer.learning.metrics import curve
 from balancer.learning.prompts import Prompts
 from balancer.learning.routers import ROUTERS
 from benchmarks.tiers.data import Data
-from benchmarks.tiers.fitting import Index, Setting, fit
+from benchmarks.tiers.fitting import Index
 
 FOLDS: Final = 5
 REPEATS: Final = 5
-INNER: Final = 3
-"""Of the inner folds so many are held out, in turn."""
-GRID: Final = tuple(Setting(*each) for each in product((0.25, 1.0, 4.0), (0.0,), (0.0, 0.25)))
+DEFAULT: Final = "boosted"
 
 
 def by_prompt(count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -33,36 +30,15 @@ def by_task(tasks: NDArray[np.str_], seed: int = 0) -> NDArray[np.int64]:
 
 
 def out_of_fold(data: Data, seen: Prompts, here: Index, folds: NDArray[np.int64]) -> Doubles:
-    """The gain to expect of each row, by a router that was trained on the other folds and on no question of this one."""
+    """The gain to expect of each row, by a router that was trained on the other folds and on no question of this one: less their
+    mean gain, as `learning.evaluate` has it.
+    """
     scores = np.empty(len(here))
     for fold in np.unique(folds):
         test = np.flatnonzero(folds == fold)
         train = np.flatnonzero((folds != fold) & ~np.isin(data.keys[here], data.keys[here[test]]))
-        scores[test] = _gains(data, seen, here, train, test)
-    return scores
-
-
-def unseen_tasks(data: Data, rows: Rows, here: Index, folds: NDArray[np.int64]) -> Doubles:
-    """Scores by the prior's own fit, on the tasks of the other folds. Its setting is the one of GRID that is best on tasks which
-    are held out among these. In standard deviations of the training rows, so that folds are in one unit.
-    """
-    scores = np.empty(len(here))
-    for fold in np.unique(folds):
-        test, train = here[folds == fold], here[folds != fold]
-        train = train[~np.isin(data.keys[train], data.keys[test])]
-        inner = by_task(data.tasks[train], seed=1)
-        areas = dict.fromkeys(GRID, 0.0)
-        for held in range(INNER):
-            fitted = fit(data, rows, train[inner != held])
-            there = train[inner == held]
-            words, shape = fitted.parts(rows.take(there))
-            for setting in GRID:
-                raw = words + shape @ setting.coefficients(fitted)
-                areas[setting] += curve(raw, data.weak[there], data.strong[there]).apgr
-        best = max(areas, key=lambda setting: areas[setting])
-        fitted = fit(data, rows, train)
-        known = best.raw(fitted, rows.take(train))
-        scores[folds == fold] = (best.raw(fitted, rows.take(test)) - known.mean()) / known.std()
+        gain = data.strong[here[train]] - data.weak[here[train]]
+        scores[test] = _gains(data, seen, here, train, test) - gain.mean()
     return scores
 
 
@@ -81,4 +57,4 @@ def curve_of_labels(data: Data, seen: Prompts, here: Index, counts: Sequence[int
 
 def _gains(data: Data, seen: Prompts, here: Index, train: Index, test: Index) -> Doubles:
     quality = np.stack((data.weak[here[train]], data.strong[here[train]]), axis=1)
-    return ROUTERS["ridge"].fit(seen.take(train), quality).gains(seen.take(test))
+    return ROUTERS[DEFAULT].fit(seen.take(train), quality).gains(seen.take(test))

@@ -240,8 +240,9 @@ def test_what_telling_costs_has_goals_of_its_own():
         "CPU per chunk, as fast as it goes, all on to all off": Status.MISSED,
     }
     assert found[0].value == pytest.approx(1.14)
-    (cpu, *_) = tables(watched(("observed", 114.0), ("counted", 104.0), ("unobserved", 100.0)))
-    assert [row[0] for row in cpu.rows] == ["observed", "counted", "unobserved"]
+    arms = {"observed": 114.0, "journaled": 108.0, "counted": 104.0, "unobserved": 100.0}
+    (cpu, *_) = tables(watched(*arms.items()))
+    assert [row[0] for row in cpu.rows] == list(arms)
 
 
 def test_the_unobserved_balancer_counts_nothing():
@@ -257,7 +258,7 @@ def test_a_run_of_what_telling_costs(tmp_path):
     done = run("--observability", "--bodies", "small", "--quick", "--json", str(path))
     assert done.exit_code == 0, done.output
     kept = json.loads(path.read_text())
-    assert list(kept["arms"]) == ["observed", "counted", "unobserved"]
-    assert [arm["trouble"] for arm in kept["arms"].values()] == [None] * 3
+    assert list(kept["arms"]) == ["observed", "journaled", "counted", "unobserved"]
+    assert [arm["trouble"] for arm in kept["arms"].values()] == [None] * 4
     assert all(kept["figures"][f"errors/{arm}"] == 0 for arm in kept["arms"])
     assert "all on to all off" in done.output

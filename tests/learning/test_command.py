@@ -140,7 +140,7 @@ def test_rows_that_were_trained_on_do_not_judge(run, data, others, tmp_path):
     run("train", data, "--out", out)
     code, _, err = run("evaluate", data, "--router", out)
     assert code == 2
-    assert "was trained on all of these rows: judge it on others, or name its kind, ridge" in err
+    assert "was trained on all of these rows: judge it on others, or name its kind, boosted" in err
     code, said, _ = run("evaluate", data, others, "--router", out)
     assert code == 0
     assert f"note: 200 rows left out: {out} was trained on them" in said
@@ -156,7 +156,7 @@ def test_rows_that_were_trained_on_do_not_judge(run, data, others, tmp_path):
         (["evaluate", "bad.jsonl"], "bad.jsonl:1: prompt: expected text here, or messages"),
         (
             ["evaluate", "rows.jsonl", "--router", "bert"],
-            "--router: expected one of ridge, logistic, mf, knn, sw",
+            "--router: expected one of boosted, ridge, logistic, mf, knn, sw",
         ),
         (["evaluate", "rows.jsonl", "--router", "rows.npz"], "No such file"),
         (["evaluate", "rows.jsonl", "--weak", "a"], "no row tells of a: the models are strong, weak"),

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from balancer.learning.evaluate import SplitBy, completed, evaluate, splits, weights
+from balancer.learning.evaluate import SplitBy, completed, evaluate, placed, splits, weights
 from balancer.learning.formats import read
 from balancer.learning.metrics import curve
 from balancer.learning.prompts import prompts
 from balancer.learning.routers import ROUTERS
-from balancer.learning.rows import BadData, table
+from balancer.learning.rows import BadData, Row, table
 from tests.learning.labelled import labelled, logged, rows
 
 DATA = Path(__file__).parents[1] / "data" / "tiers"
@@ -82,6 +82,29 @@ def test_no_row_is_judged_by_what_learned_from_it():
     known = labelled(200, routable=False)
     found = judged(known)
     assert abs(np.corrcoef(found.gains, known.gain)[0, 1]) < 0.25
+
+
+def test_a_domain_is_not_put_last_for_being_left_out():
+    """Who sees nothing in prompts says the mean of the others, which is lowest where the domain that is left out is highest."""
+    shares = {"a": 0.1, "b": 0.4, "c": 0.6, "d": 0.9}
+    rng = np.random.default_rng(0)
+    made = [
+        Row(f"{word} {i}", {"weak": float(rng.random() > share), "strong": 1.0}, word)
+        for i in range(100)
+        for word, share in shares.items()
+    ]
+    found = judged(table(made))
+    assert found.measures.apgr.value > 0.4
+
+
+def test_the_numbers_of_domains_are_given_where_they_judge():
+    known = labelled(60)
+    seen = prompts(known.prompts)
+    assert placed(seen, known, SplitBy.FOLDS) is seen
+    given = placed(seen, known, None).domains
+    assert all(
+        (given[i] == given[j]) == (known.domains[i] == known.domains[j]) for i in range(9) for j in range(9)
+    )
 
 
 def test_a_log_is_completed_without_bias():

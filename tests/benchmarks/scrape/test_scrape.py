@@ -73,7 +73,7 @@ def test_a_run_from_the_command_line(tmp_path):
     got = json.loads(path.read_text())["figures"]
     assert got["gaps/quiet"] > 10
     assert got["gaps/scraped"] > 10
-    assert got["scrapes"] >= 2
+    assert got["scrapes"] >= 1
     again = CliRunner().invoke(app, ["scrape", "--render", str(path)])
     assert again.exit_code == 0
     assert "P99.9" in again.output

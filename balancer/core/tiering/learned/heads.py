@@ -1,7 +1,8 @@
 """What routers learn, as arrays, and what it says of a request: the quality in [0, 1] to expect of each model.
 
-Four kinds, of which the last three read a vector (an embedding) of the prompt. x is a prompt, m a model:
+Five kinds, of which the last three read a vector (an embedding) of the prompt. x is a prompt, m a model:
 - Words     q_m = b_m + w_m . words(x) + s_m . shape(x) + p_m * (prior(x) - 1/2), the logistic function of it where `logistic`
+- Boosted   Words', and what trees on the shape add
 - Factors   q_m = logistic(b_m + v_m . (E^T x)), RouteLLM's matrix factorization: models and prompts share few dimensions
 - Near      the mean quality of the k nearest known prompts, weighted by exp((similarity - highest) / width)
 - Ratings   Bradley-Terry strengths from known comparisons, each weighted by base^(similarity / highest): RouteLLM's
@@ -22,6 +23,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 SHAPE_LIMIT: Final = 3.0
 """A shape is counted in standard deviations of the training rows, up to so many."""
+MOST_DEPTH: Final = 10
+"""Of a tree."""
 _RATING_ROUNDS: Final = 30
 
 
@@ -68,7 +71,7 @@ class Words(Head):
 
     kind = "words"
     reads_vector = False
-    names = ("words", "shape", "bias", "prior", "centre", "scale", "logistic")
+    names: ClassVar[tuple[str, ...]] = ("words", "shape", "bias", "prior", "centre", "scale", "logistic")
 
     def __init__(self, arrays: Arrays) -> None:
         models = arrays["bias"].shape[0]
@@ -87,12 +90,46 @@ class Words(Head):
         self.asks_prior = bool(self._prior.any())
 
     def qualities(self, seen: Seen) -> Floats:
+        raw = self.raw(seen)
+        return _logistic(raw) if self._logistic else raw
+
+    def raw(self, seen: Seen) -> Floats:
         features = seen.features
         assert features is not None
         shape = standard(features.shape, self._centre, self._scale)
-        raw = self._bias + features.values @ self._words[features.ids] + shape @ self._shape
-        raw = raw + self._prior * np.float32(seen.prior - 0.5)
-        return _logistic(raw) if self._logistic else raw
+        raw: Floats = self._bias + features.values @ self._words[features.ids] + shape @ self._shape
+        return raw + self._prior * np.float32(seen.prior - 0.5)
+
+
+class Boosted(Words):
+    """`columns` and `cuts` (trees, depth): of each tree, which columns of the shape are compared with what; `leaves`
+    (trees, 2^depth, m): what it adds, by the answers as bits, the first the highest.
+    """
+
+    kind = "boosted"
+    names = (*Words.names, "columns", "cuts", "leaves")
+
+    def __init__(self, arrays: Arrays) -> None:
+        super().__init__(arrays)
+        columns = arrays["columns"]
+        trees, depth = columns.shape if columns.ndim == 2 else (0, 0)
+        leaves = (trees, 1 << min(depth, MOST_DEPTH), len(self._bias))
+        _check(arrays, {"columns": (trees, depth), "cuts": (trees, depth), "leaves": leaves})
+        if columns.dtype.kind == "f" or (
+            columns.size and not 0 <= columns.min() <= columns.max() < len(SHAPE)
+        ):
+            raise WrongArrays(f"columns: expected whole numbers from 0 to {len(SHAPE) - 1}")
+        self._columns = columns.astype(np.intp)
+        self._cuts = arrays["cuts"].astype(np.float32)
+        self._leaves = arrays["leaves"].astype(np.float32).reshape(-1, len(self._bias))
+        self._bits = 1 << np.arange(depth)[::-1]
+        self._first = np.arange(trees) * leaves[1]
+
+    def raw(self, seen: Seen) -> Floats:
+        assert seen.features is not None
+        answers = seen.features.shape[self._columns] > self._cuts
+        added: Floats = self._leaves[self._first + answers @ self._bits].sum(axis=0)
+        return super().raw(seen) + added
 
 
 class Factors(Head):
@@ -183,7 +220,7 @@ def _strengths(wins: Floats) -> Floats:
     return mean
 
 
-HEADS: Final[dict[str, type[Head]]] = {head.kind: head for head in (Words, Factors, Near, Ratings)}
+HEADS: Final[dict[str, type[Head]]] = {head.kind: head for head in (Words, Boosted, Factors, Near, Ratings)}
 
 
 def standard(shape: Floats, centre: Floats, scale: Floats) -> Floats:

@@ -104,21 +104,29 @@ _FIRST: Final = np.zeros(1, np.int64)
 _NONE: Final = np.zeros(0, np.int64)
 
 
-def _unspaced(data: Bytes) -> NDArray[np.int64]:
+_E3: Final = np.uint8(0xE3)
+
+
+def _unspaced(data: Bytes) -> NDArray[np.bool_]:
     """Where characters of scripts without spaces begin: kana, Han and Hangul, and Thai and Lao, of three bytes each."""
-    leads = (data >= 0xE3) & (data <= 0xED)
+    leads: NDArray[np.bool_] = data - _E3 <= 0xED - 0xE3  # in eight bits: smaller ones are large then
     thai = np.flatnonzero(data[:-1] == 0xE0)
     if len(thai):
         leads[thai[(data[thai + 1] >= 0xB8) & (data[thai + 1] <= 0xBB)]] = True
-    return np.flatnonzero(leads[:-2])
+    leads[-2:] = False
+    return leads
 
 
 def _bounds(data: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where words start and end. Characters of scripts without spaces are taken in pairs."""
     inside = _WORD[data]
-    at = _unspaced(data) if len(data) > 2 and data.max() >= 0xE0 else _NONE
-    if len(at):
-        inside[at] = inside[at + 1] = inside[at + 2] = False
+    at = _NONE
+    if len(data) > 2 and data.max() >= 0xE0:
+        leads = _unspaced(data)
+        at = np.flatnonzero(leads)
+        inside &= ~leads
+        inside[1:] &= ~leads[:-1]
+        inside[2:] &= ~leads[:-2]
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     if len(inside) and inside[0]:
         edges = np.concatenate((_FIRST, edges))
@@ -205,7 +213,7 @@ def featurize(text: str, characters: int | None = None) -> Features:
     length = float(len(text) if characters is None else characters)
     if not text.isascii():  # one of Han, kana or Hangul says as much as three letters
         heads = max(1, int(np.count_nonzero(raw & 0xC0 != 0x80)))
-        length *= 1.0 + 2.0 * int(np.count_nonzero((raw >= 0xE3) & (raw <= 0xED))) / heads
+        length *= 1.0 + 2.0 * int(np.count_nonzero(raw - _E3 <= 0xED - 0xE3)) / heads
     return Features(ids, values, _shape(raw, stops - starts, words, concepts, length))
 
 

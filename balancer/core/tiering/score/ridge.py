@@ -4,7 +4,8 @@
 
 where z standardises over the rows. The prior's coefficient is fitted first and shrunk to PRIOR_EXPECTED; what it leaves is
 fitted in dual form, an n x n solve. Strength and blend are those of the least squared leave-one-out error, which the
-eigenvectors of the kernel give for all strengths at once (Golub, Heath and Wahba 1979).
+eigenvectors of the kernel give for all strengths at once (Golub, Heath and Wahba 1979); or, where rows have domains, of the
+least error with a fold of domains left out.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from balancer.core.tiering.score.features import BUCKETS, SHAPE, Features, Floats
 
 STRENGTHS: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+FOLDS: Final = 5
+"""Of domains. Rows of a domain that is known ask for weaker penalties than those of one that is not."""
 BLENDS: Final = (0.1, 0.5, 2.0)
 """How much a shape counts beside words, whose vectors have unit length; a shape has, on average, the length `blend`."""
 CHOSEN_ON: Final = 600
@@ -121,9 +124,11 @@ def fit(
     prior: ArrayLike | None = None,
     strength: float | None = None,
     blend: float | None = None,
+    domains: ArrayLike | None = None,
 ) -> Ridge:
     """`gain` is what the stronger model adds, by row; `weights` count rows (inverse propensities); `prior` is each row's
-    score by another classifier. `strength` and `blend` are chosen when not given. Up to some thousands of rows.
+    score by another classifier. `strength` and `blend` are chosen when not given, `domains` are numbers of each row's. Up to
+    some thousands of rows.
     """
     y = np.asarray(gain, np.float64)
     w = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
@@ -148,7 +153,8 @@ def fit(
     words = kernel(rows, rows)
     shapes = z @ z.T / z.shape[1]
     if strength is None or blend is None:
-        strength, blend = _choose(words, shapes, y, root, strength, blend)
+        folds = None if domains is None else _folds(np.asarray(domains))
+        strength, blend = _choose(words, shapes, y, root, strength, blend, folds)
     both = root[:, None] * (words + blend * shapes) * root
     dual = root * np.linalg.solve(both + strength * np.eye(len(y)), root * y)
     return Ridge(
@@ -165,17 +171,39 @@ def fit(
     )
 
 
+def _folds(domains: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of each row: the domain with the most rows goes first, each to the fold with the fewest."""
+    names, number, counts = np.unique(domains, return_inverse=True, return_counts=True)
+    fold, filled = np.zeros(len(names), np.intp), np.zeros(FOLDS)
+    for name in np.argsort(-counts, kind="stable"):
+        fold[name] = np.argmin(filled)
+        filled[fold[name]] += counts[name]
+    return fold[number]
+
+
 def _choose(
-    words: Doubles, shapes: Doubles, y: Doubles, root: Doubles, strength: float | None, blend: float | None
+    words: Doubles,
+    shapes: Doubles,
+    y: Doubles,
+    root: Doubles,
+    strength: float | None,
+    blend: float | None,
+    folds: NDArray[np.intp] | None,
 ) -> tuple[float, float]:
     some = np.linspace(0, len(y) - 1, min(len(y), CHOSEN_ON)).astype(np.int64)
     words, shapes, y, root = words[np.ix_(some, some)], shapes[np.ix_(some, some)], y[some], root[some]
+    parts = [] if folds is None else [np.flatnonzero(folds[some] == fold) for fold in np.unique(folds[some])]
     best = (np.inf, 0.0, 0.0)
     for one in BLENDS if blend is None else (blend,):
         values, vectors = np.linalg.eigh(root[:, None] * (words + one * shapes) * root)
         rotated = vectors.T @ (root * y)
         for other in STRENGTHS if strength is None else (strength,):
             kept = 1.0 / (np.maximum(values, 0.0) + other)
-            left = vectors @ (kept * rotated) / (vectors**2 @ kept)  # leave-one-out residuals
+            left = vectors @ (kept * rotated)
+            if len(parts) > 1:
+                for part in parts:  # residuals of what is fitted without the part
+                    left[part] = np.linalg.solve((vectors[part] * kept) @ vectors[part].T, left[part])
+            else:
+                left /= vectors**2 @ kept  # and of each row, without it
             best = min(best, (float(left @ left), other, one))
     return best[1], best[2]

@@ -117,7 +117,7 @@ def test_any_text_has_a_score(last, turns):
 @pytest.mark.parametrize(
     ("kind", "more", "said"),
     [
-        ("bert", {}, "kind: expected one of words, factors, near, ratings, given bert"),
+        ("bert", {}, "kind: expected one of words, boosted, factors, near, ratings, given bert"),
         ("words", {"gains": np.zeros(0)}, "gains: expected one or more"),
         ("words", {"spreads": np.zeros(3)}, "spreads: expected two rows"),
         ("words", {"idf": np.zeros(3), "axes": np.zeros((3, 2))}, "idf and axes"),

@@ -48,6 +48,25 @@ def test_words_may_build_on_the_prior():
     assert head.qualities(Seen(FEATURES, prior=1.0)) == pytest.approx([0.3, 0.7], abs=1e-6)
 
 
+def boosted(**more):
+    """One tree: more characters than 2, and then: more than 3 words."""
+    columns = np.array([[SHAPE.index("characters"), SHAPE.index("words")]])
+    leaves = np.arange(8.0).reshape(1, 4, 2)
+    return words(columns=columns, cuts=np.log1p([[2.0, 3.0]]), leaves=leaves, **more)
+
+
+@pytest.mark.parametrize(("prompt", "leaf"), [("a", 0), ("prove it", 2), ("the first of these theorems", 3)])
+def test_a_tree_adds_what_its_leaf_says(prompt, leaf):
+    found = HEADS["boosted"].read(boosted()).qualities(Seen(featurize(prompt)))
+    assert found == pytest.approx([0.4 + 2 * leaf, 0.6 + 2 * leaf + 1], abs=1e-5)
+
+
+def test_trees_of_which_there_are_none_add_nothing():
+    none = {"columns": np.zeros((0, 4), int), "cuts": np.zeros((0, 4)), "leaves": np.zeros((0, 16, 2))}
+    found = HEADS["boosted"].read(words(**none)).qualities(Seen(FEATURES))
+    assert found == pytest.approx([0.4, 0.6], abs=1e-6)
+
+
 def test_factors_are_an_inner_product():
     arrays = {
         "basis": np.array([[2.0], [0]]),
@@ -106,6 +125,19 @@ def test_any_wins_are_rated(wins):
         ("words", words(words=np.zeros((4, 2))), r"words: expected the shape \(32768, 2\), given \(4, 2\)"),
         ("words", words(bias=np.array([np.nan, 0])), "bias: expected finite numbers"),
         ("words", words(bias=np.array(["a", "b"])), "bias: expected finite numbers"),
+        ("boosted", words(), "a router of kind boosted needs the array columns"),
+        (
+            "boosted",
+            boosted() | {"columns": np.array([[0, 9999]])},
+            "columns: expected whole numbers from 0 to",
+        ),
+        (
+            "boosted",
+            boosted() | {"columns": np.array([[0.0, 1.0]])},
+            "columns: expected whole numbers from 0 to",
+        ),
+        ("boosted", boosted() | {"leaves": np.zeros((1, 8, 2))}, r"leaves: expected the shape \(1, 4, 2\)"),
+        ("boosted", boosted() | {"columns": np.zeros((1, 60), int)}, "cuts: expected the shape"),
         ("near", NEAR | {"quality": np.zeros((2, 2))}, "quality: expected the shape"),
         ("near", NEAR | {"width": np.array(0.0)}, "count and width"),
         (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from balancer.core.tiering.score.features import BUCKETS, featurize
-from balancer.core.tiering.score.ridge import Rows, fit, kernel, stack
+from balancer.core.tiering.score.ridge import STRENGTHS, Rows, fit, kernel, stack
 
 
 def texts(count, seed=0):
@@ -94,3 +94,28 @@ def test_a_prior_is_an_offset():
 def test_as_many_labels_as_rows(gain):
     with pytest.raises(ValueError, match="expected as many"):
         fit(rows(["a", "b"]), gain)
+
+
+def test_domains_are_left_out_whole_to_choose():
+    """By hand: fit without each fold, for each strength."""
+    rng = np.random.default_rng(3)
+    names = ["apple", "brick", "cloud", "drum", "eagle"]
+    prompts = [f"{name} {name} {name} {text}" for k, name in enumerate(names) for text in texts(8, seed=k)]
+    domains = np.repeat(np.arange(5), 8)
+    gain = rng.normal(size=5)[domains] + 0.1 * rng.normal(size=40)
+    table = rows(prompts)
+    chosen = fit(table, gain, blend=0.1, domains=domains)
+    assert chosen.strength > fit(table, gain, blend=0.1).strength
+    z = np.clip((table.shape - table.shape.mean(0)) / (table.shape.std(0) + 1e-6), -4, 4)
+    both = kernel(table, table) + 0.1 * z @ z.T / z.shape[1]
+    y = gain - gain.mean()
+
+    def error(strength):
+        total = 0.0
+        for k in range(5):
+            here = domains == k
+            taught = both[np.ix_(~here, ~here)] + strength * np.eye((~here).sum())
+            total += ((y[here] - both[np.ix_(here, ~here)] @ np.linalg.solve(taught, y[~here])) ** 2).sum()
+        return total
+
+    assert chosen.strength == min(STRENGTHS, key=error)
