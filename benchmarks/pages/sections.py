@@ -18,6 +18,7 @@ from benchmarks.drawing import PAGE
 from benchmarks.fingerprint import one_line
 from benchmarks.goals import Verdict
 from benchmarks.joint import figures as joint
+from benchmarks.journal import command as journal
 from benchmarks.overhead import figures as overhead
 from benchmarks.pages import plots
 from benchmarks.pages.section import Section
@@ -188,6 +189,13 @@ def _chaos(results: Sequence[Named]) -> list[Section]:
     ]
 
 
+def _journal(results: Sequence[Named]) -> list[Section]:
+    return [
+        _section("Journal", name, document, _judged(journal.tables(document), journal.verdicts(document)))
+        for name, document in results
+    ]
+
+
 def _scrape(results: Sequence[Named]) -> list[Section]:
     return [
         _section("Scrape", name, document, _judged(scrape.tables(document), scrape.verdicts(document)))
@@ -243,6 +251,7 @@ _SECTIONS: dict[str, Callable[[Sequence[Named]], list[Section]]] = {
     "overhead": _overhead,
     "decide": _decide,
     "scrape": _scrape,
+    "journal": _journal,
     "chaos": _chaos,
     "soak": _soak,
     "calibrate": _calibrate,

@@ -64,6 +64,8 @@ class Journaled(Ledger):
             assert counts.first is None, str(counts.first)
             assert counts.decisions == self.decider._scribe.decisions
             assert counts.partial == 0
+            for state in self.decider.fleet:
+                self.decider.saw_gpus(state, GpuState(), self.now)
         super().teardown()
 
 
